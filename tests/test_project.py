@@ -73,7 +73,7 @@ def test_imports_go_down_only():
 
 @pytest.mark.parametrize("package", ["riemann", "likelihood"])
 def test_the_engine_needs_torch_alone(package):
-    """Read off the source, so an import inside a function counts too; one for type checkers alone does not."""
+    """Read off the source: an import inside a function counts, one for type checkers alone does not."""
     allowed = sys.stdlib_module_names | {"torch", "isotrain", "__future__"}
     for path in (SOURCE / package).rglob("*.py"):
         tree = ast.parse(path.read_text())
