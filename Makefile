@@ -8,6 +8,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.setup
 WORKERS ?= 2
+UPGRADE ?=
 
 # The project's own uv is only built where the machine has none.
 UV := $(shell command -v uv 2>/dev/null)
@@ -71,9 +72,9 @@ bench: $(STAMP)  ## step times and the MNIST experiment, dated reports into benc
 	$(BIN)/python benchmarks/mnist.py
 
 # No index address may enter the lock: whoever installs from it chooses where from, the hashes choose what.
-lock: | $(UV)  ## resolve requirements.lock anew
+lock: | $(UV)  ## bring requirements.lock in step with pyproject.toml; UPGRADE=--upgrade takes newer versions
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --all-extras \
-		--python-version 3.11 --upgrade pyproject.toml -o requirements.lock
+		--python-version 3.11 $(UPGRADE) pyproject.toml -o requirements.lock
 
 clean:  ## remove what the other targets made
 	rm -rf .venv .tools runs dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*

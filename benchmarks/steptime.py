@@ -165,8 +165,8 @@ round. Optimizers with a refresh period have it set to {PERIOD}. State is what a
 holds, in exact bytes. Peak is the growth of a fresh process's resident memory over building the network, its
 data and {PERIOD + 2} steps.
 
-Muon: torch's on hidden matrices, pytorch-optimizer's on filter banks, AdamW on the rest. K-FAC: singd, dense and
-K-FAC-like, AdamW on the layers it does not know; not run on recurrent networks, where it knows the head alone.
+Muon: torch's on hidden matrices, pytorch-optimizer's on filter banks, AdamW on the rest. K-FAC: singd, dense
+and K-FAC-like, AdamW on the layers it does not know; not run on the LSTM, where it knows the head alone.
 """
 
 

@@ -17,6 +17,8 @@ from hypothesis import HealthCheck, settings
 
 # Small tensors lose more to hand-over between threads than they gain, and the sums become repeatable.
 torch.set_num_threads(1)
+# A benchmark brings opt-einsum; a product that is only quick with it must be seen to be slow here.
+torch.backends.opt_einsum.enabled = False
 
 # The example data base would make a run depend on the runs before it.
 settings.register_profile(
