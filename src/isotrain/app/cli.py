@@ -1,0 +1,203 @@
+"""The `isotrain` command.
+
+Nothing heavy is imported here: torch comes in with the command that needs it, so that `--help` answers at once.
+Results go to stdout, everything else to stderr. A fault of the user's is one line and exit code 2.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from isotrain import __version__
+from isotrain.errors import BadOption, IsotrainError
+
+if TYPE_CHECKING:
+    from isotrain.lab.report import Result
+
+app = typer.Typer(
+    name="isotrain",
+    help="Train a network without tuning it, and get the same result however you wrote it down.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Optimizers = Annotated[
+    str, typer.Option(help="Names between commas; a rate of your own after an @: `sgd,adam@3e-3,riemannian`.")
+]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        help="`digits`, `mnist`, a folder, an .npz or .pt file with x and y, or FILE.py:FUNCTION giving batches. "
+        "Left out: `batches` of the model's own file."
+    ),
+]
+Seed = Annotated[int, typer.Option(help="Draws the model, the runs and the changes.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout, and nothing else.")]
+Batch = Annotated[
+    int, typer.Option(min=1, help="Samples in a minibatch, for data that is not in batches yet.")
+]
+Dtype = Annotated[str, typer.Option(help="Arithmetic: `float64`, `float32`, or `own` for the model's own.")]
+Model = Annotated[
+    str, typer.Argument(metavar="FILE.py:BUILD", help="Your file and the function that makes the model.")
+]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"isotrain {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def demo(
+    steps: Annotated[int, typer.Option(min=2, help="Steps of each run.")] = 400,
+    seed: Seed = 0,
+    out: Annotated[Path, typer.Option(help="Folder for report.html, report.png and report.json.")] = Path(
+        "runs/demo"
+    ),
+    as_json: AsJson = False,
+) -> None:
+    """The lecture's experiment: one small network written down six ways, trained by five optimizers.
+
+    About a minute, on the digits that come with scikit-learn.
+
+    Example: `isotrain demo`
+    """
+    from isotrain.lab.demo import demo as run
+
+    result = run(steps=steps, seed=seed, progress=not as_json)
+    written = [result.save(out / f"report.{kind}") for kind in ("html", "png", "json")]
+    if as_json:
+        _print_json(result)
+    else:
+        from isotrain.app.tables import show_demo
+
+        show_demo(result, written)
+
+
+@app.command()
+def audit(
+    model: Model,
+    data: Data = None,
+    optimizers: Optimizers = "sgd,adam,riemannian",
+    changes: Annotated[
+        str, typer.Option(help="Names between commas, or `all` that your model can absorb.")
+    ] = "all",
+    steps: Annotated[int, typer.Option(min=1, help="Steps of each run.")] = 200,
+    batch: Batch = 100,
+    seed: Seed = 0,
+    dtype: Dtype = "float64",
+    out: Annotated[
+        list[Path] | None, typer.Option(help="Where to write: .html, .png or .json; may be repeated.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """How much does your training depend on how the network was written down?
+
+    The model is rewritten in other coordinates, function unchanged, and every version is trained.
+
+    Example: `isotrain audit examples/audit_my_model.py:build --optimizers sgd,adam,riemannian --out audit.html`
+    """
+    from isotrain.app.userfile import handed_over
+    from isotrain.lab.audit import audit as run
+
+    build, batches, _ = handed_over(model, data, batch, seed)
+    result = run(
+        build, batches, _names(optimizers), changes if changes == "all" else _names(changes), steps, seed, _dtype(dtype),
+        progress=not as_json,
+    )  # fmt: skip
+    written = [result.save(path) for path in out or []]
+    if as_json:
+        _print_json(result)
+    else:
+        from isotrain.app.tables import show_audit
+
+        show_audit(result, written)
+
+
+@app.command()
+def compare(
+    model: Model,
+    data: Data = None,
+    optimizers: Optimizers = "sgd,adam,riemannian",
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps of each run (200 unless --epochs is given).")
+    ] = None,
+    epochs: Annotated[
+        float | None, typer.Option(help="Instead of steps: how often to go through the data.")
+    ] = None,
+    batch: Batch = 100,
+    seed: Seed = 0,
+    dtype: Dtype = "own",
+    out: Annotated[
+        list[Path] | None, typer.Option(help="Where to write: .html, .png or .json; may be repeated.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Optimizers side by side on your model: loss by step and by second, final scores, memory.
+
+    Example: `isotrain compare examples/audit_my_model.py:build --optimizers adam,muon,riemannian --epochs 5`
+    """
+    from isotrain.app.userfile import handed_over
+    from isotrain.lab.compare import compare as run
+
+    build, batches, held_out = handed_over(model, data, batch, seed)
+    result = run(
+        build, batches, _names(optimizers), steps, epochs, held_out, seed, _dtype(dtype), progress=not as_json
+    )
+    written = [result.save(path) for path in out or []]
+    if as_json:
+        _print_json(result)
+    else:
+        from isotrain.app.tables import show_compare
+
+        show_compare(result, written)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _dtype(name: str) -> Any:
+    import torch
+
+    known = {"float64": torch.float64, "float32": torch.float32, "own": None}
+    if name not in known:
+        raise BadOption(f"--dtype {name!r} is none of {', '.join(known)}.")
+    return known[name]
+
+
+def _print_json(result: Result) -> None:
+    typer.echo(json.dumps(result.to_dict(), allow_nan=False))
+
+
+def main() -> None:
+    """Run the command; the user's faults end in one line on stderr and exit code 2."""
+    try:
+        app()
+    except IsotrainError as error:
+        print(f"isotrain: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("isotrain: interrupted.", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our stdout went away (`| head`), which is no fault of anyone's
+        sys.stderr.close()
+        sys.exit(0)

@@ -1,0 +1,76 @@
+"""Results as tables in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from isotrain.lab.audit import Report
+from isotrain.lab.compare import Comparison
+from isotrain.lab.demo import Demo
+from isotrain.lab.report import WORDS, number
+
+COLORS = {"same": "green", "close": "yellow", "differs": "red", "diverged": "red"}
+
+
+def show_demo(result: Demo, written: Sequence[Path]) -> None:
+    """Final losses, a row a trainer."""
+    table = Table(
+        title="Final training loss: one function at the start, written down six ways", title_justify="left"
+    )
+    table.add_column("")
+    settings = list(next(iter(result.finals.values())))
+    for setting in settings:
+        table.add_column(setting.replace(", inverted", "\ninverted"), justify="right")
+    table.add_column("spread", justify="right")
+    for trainer, finals in result.finals.items():
+        color = COLORS[result.reading(trainer)]
+        cells = [number(finals[s]) for s in settings]
+        table.add_row(trainer, *cells, f"[bold {color}]{number(result.spread(trainer))}[/]")
+    _show(table, result.verdict, written)
+
+
+def show_audit(result: Report, written: Sequence[Path]) -> None:
+    """Gaps, a row a change and a column a trainer."""
+    table = Table(title="Largest difference of the loss curves", title_justify="left")
+    table.add_column("change")
+    for optimizer in result.gaps:
+        table.add_column(optimizer, justify="right")
+    for change in result.details:
+        cells = []
+        for optimizer, gaps in result.gaps.items():
+            word = result.reading(optimizer, change)
+            cells.append(f"[{COLORS[word]}]{WORDS[word]} {number(gaps[change])}[/]")
+        table.add_row(change, *cells)
+    left_out = [f"Left out, {change}: {reason}" for change, reason in result.refused.items()]
+    _show(table, [result.verdict, *left_out], written)
+
+
+def show_compare(result: Comparison, written: Sequence[Path]) -> None:
+    """Final scores, a row a trainer."""
+    table = Table(title="Side by side", title_justify="left")
+    for column in ("", "train loss", "held-out loss", "accuracy", "a step", "in all", "memory/parameters"):
+        table.add_column(column, justify="right" if column else "left")
+    for name, row in result.rows.items():
+        table.add_row(
+            name,
+            number(row.train_loss),
+            "–" if row.held_out_loss is None else number(row.held_out_loss),
+            "–" if row.accuracy is None else f"{100 * row.accuracy:.1f} %",
+            f"{1e3 * row.seconds[-1] / len(row.seconds):.2f} ms",
+            f"{row.seconds[-1]:.1f} s",
+            f"{row.state_bytes / result.facts['parameter_bytes']:.2f}",
+        )
+    _show(table, [result.verdict], written)
+
+
+def _show(table: Table, words: Sequence[str], written: Sequence[Path]) -> None:
+    console = Console(highlight=False)
+    console.print(table)
+    for sentence in words:
+        console.print(sentence, markup=False)
+    if written:
+        console.print("Written: " + ", ".join(str(path) for path in written), markup=False, soft_wrap=True)

@@ -1,0 +1,211 @@
+"""Loss curves as pictures: one small panel a trainer, as SVG for the page and as one PNG for everything else.
+
+The SVG is written to live inside an HTML page: it takes the page's own font and text colour (so that light and dark
+both work) and carries no address of any kind.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+INK = "#0b0c0d"  # stands for the page's text colour in the SVG, where it becomes currentColor
+FAINT = "#8a8f98"
+POINTS = 240
+# Colours that keep their distance from one another for colour-blind readers, on white and on near-black.
+PALETTE = (
+    "#2f7fd6",
+    "#e07b25",
+    "#22a06b",
+    "#b0579f",
+    "#c9a100",
+    "#22a3b8",
+    "#d64545",
+    "#7c6ae0",
+    "#8a6d4b",
+    "#6b8e23",
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve. `x` None counts steps."""
+
+    label: str
+    y: Sequence[float | None]
+    color: str = INK
+    dashed: bool = False
+    width: float = 1.6
+    x: Sequence[float] | None = None
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A title, a remark under it, and curves over one another."""
+
+    title: str
+    note: str
+    lines: Sequence[Line]
+    xlabel: str = "step"
+
+
+def smoothed(values: Sequence[float | None], window: int) -> list[float]:
+    """Mean over the last `window` values, to see a curve through the noise of minibatches.
+
+    >>> smoothed([4.0, 2.0, 0.0], 2)
+    [4.0, 3.0, 1.0]
+    """
+    finite = [math.nan if v is None else v for v in values]
+    return [
+        sum(part) / len(part) for i in range(len(finite)) if (part := finite[max(0, i + 1 - window) : i + 1])
+    ]
+
+
+def window_for(steps: int) -> int:
+    """How many steps a picture averages over: one in thirty."""
+    return max(1, steps // 30)
+
+
+def limits(panels: Sequence[Panel]) -> tuple[float, float]:
+    """One range of losses for all panels; a curve that explodes does not set it."""
+    values = sorted(
+        v
+        for p in panels
+        for line in p.lines
+        for v in smoothed(line.y, window_for(len(line.y)))
+        if math.isfinite(v) and v > 0
+    )
+    if not values:
+        return 0.1, 10.0
+    starts = [line.y[0] for p in panels for line in p.lines if line.y and line.y[0] is not None]
+    top = max(2.0 * max((s for s in starts if s > 0), default=1.0), values[len(values) // 2])
+    return max(values[0] / 1.3, top * 1e-7), min(values[-1], top) * 1.25
+
+
+def svgs(panels: Sequence[Panel]) -> list[str]:
+    """Each panel as an ``<svg>`` element, all on the same axes."""
+    low, high = limits(panels)
+    found = []
+    for at, panel in enumerate(panels):
+        figure, (axes,) = _figure(1, 1, (4.3, 3.0))
+        _draw(axes, panel, low, high, titled=False)
+        found.append(_inline(figure, panel, at))
+    return found
+
+
+def png(panels: Sequence[Panel], title: str) -> bytes:
+    """All panels in one picture."""
+    columns = min(3, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    figure, axes = _figure(rows, columns, (4.3 * columns, 3.3 * rows + 1.0))
+    low, high = limits(panels)
+    for ax, panel in zip(axes, panels, strict=False):
+        _draw(ax, panel, low, high, titled=True)
+    for ax in axes[len(panels) :]:
+        ax.set_axis_off()
+    figure.suptitle(title, fontsize=13, fontweight="bold", x=0.02, ha="left")
+    lines = {line.label: line for p in panels for line in p.lines}
+    handles = {handle.get_label(): handle for ax in axes for handle in ax.get_lines()}
+    figure.legend(
+        [handles[label] for label in lines],
+        list(lines),
+        loc="lower left",
+        ncols=min(6, len(lines)),
+        frameon=False,
+        fontsize=8.5,
+        bbox_to_anchor=(0.01, 0.0),
+    )
+    figure.tight_layout(rect=(0, 0.3 / (3.3 * rows + 1.0), 1, 0.97))
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=150, facecolor="white")
+    return buffer.getvalue()
+
+
+def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, list[Any]]:
+    # Figure directly, not pyplot: nothing global is touched, no window is opened.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    return figure, list(axes.flat)
+
+
+def _draw(ax: Any, panel: Panel, low: float, high: float, titled: bool) -> None:
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    for line in panel.lines:
+        y = smoothed(line.y, window_for(len(line.y)))
+        x = list(range(1, len(y) + 1)) if line.x is None else list(line.x)
+        keep = (
+            sorted({round(i * (len(y) - 1) / (POINTS - 1)) for i in range(POINTS)})
+            if len(y) > POINTS
+            else range(len(y))
+        )
+        style: Any = (0, (3.2, 2.0)) if line.dashed else "-"
+        ax.plot(
+            [x[i] for i in keep],
+            [y[i] for i in keep],
+            color=line.color,
+            linewidth=line.width,
+            linestyle=style,
+            label=line.label,
+            solid_capstyle="round",
+            dash_capstyle="butt",
+        )
+        if line.y and (line.y[-1] is None or not math.isfinite(line.y[-1])):
+            ends = [(a, b) for a, b in zip(x, y, strict=True) if math.isfinite(b)]
+            if ends:
+                ax.plot(
+                    [ends[-1][0]],
+                    [min(ends[-1][1], high)],
+                    "x",
+                    color=line.color,
+                    markersize=8,
+                    clip_on=False,
+                )
+    ax.set_yscale("log")
+    ax.set_ylim(low, high)
+    ax.margins(x=0.01)
+    ax.set_xlabel(panel.xlabel, fontsize=9, color=INK)
+    ax.set_ylabel("training loss", fontsize=9, color=INK)
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
+    ax.tick_params(labelsize=8.5, colors=INK, color=FAINT, length=3, which="both")
+    ax.grid(True, color=FAINT, alpha=0.22, linewidth=0.7)
+    ax.set_axisbelow(True)
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        ax.spines[side].set_color(FAINT)
+    if titled:
+        ax.set_title(panel.title, fontsize=11, fontweight="bold", loc="left", color=INK, pad=16)
+        ax.text(0, 1.025, panel.note, transform=ax.transAxes, fontsize=8.5, color="#555b66")
+
+
+def _inline(figure: Any, panel: Panel, at: int) -> str:
+    import matplotlib
+
+    figure.tight_layout(pad=0.4)
+    buffer = io.StringIO()
+    # A salt of its own keeps the ids of one panel from those of another on the same page.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": f"panel {at} {panel.title}"}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
+    text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text)
+    text = re.sub(r'(<g) id="[^"]*"', r"\1", text)
+    text = re.sub(r"font: (?:(\d+) )?([\d.]+px) [^;\"]*", r"font-size: \2; font-family: inherit", text)
+    text = text.replace(INK, "currentColor").replace("xlink:href", "href")
+    text = re.sub(
+        r'width="[\d.]+pt" height="[\d.]+pt"|height="[\d.]+pt"|(?<=<svg )width="[\d.]+pt"', "", text
+    )
+    text = re.sub(r">\s+<", "><", text)
+    alt = f"{panel.title}: loss by {panel.xlabel} of {', '.join(line.label for line in panel.lines)}. {panel.note}"
+    alt = alt.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
+    return text.replace("<svg", f'<svg role="img" aria-label="{alt}"', 1)
