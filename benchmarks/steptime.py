@@ -95,10 +95,8 @@ def quartiles(values: list[float]) -> tuple[float, float, float]:
     return low, middle, high
 
 
-def measure(
-    problem: str, names: list[str], rounds: int, peaks: dict[str, int]
-) -> dict[str, dict[str, object]]:
-    runners = [runner for name in names if (runner := Runner(PROBLEMS[problem], name)).applies]
+def measure(problem: str, rounds: int, peaks: dict[str, int]) -> dict[str, dict[str, object]]:
+    runners = [Runner(PROBLEMS[problem], name) for name in peaks]
     for runner in runners:
         runner.run(WARM_UP)
     for turn in range(rounds):
@@ -165,8 +163,9 @@ round. Optimizers with a refresh period have it set to {PERIOD}. State is what a
 holds, in exact bytes. Peak is the growth of a fresh process's resident memory over building the network, its
 data and {PERIOD + 2} steps.
 
-Muon: torch's on hidden matrices, pytorch-optimizer's on filter banks, AdamW on the rest. K-FAC: singd, dense
-and K-FAC-like, AdamW on the layers it does not know; not run on the LSTM, where it knows the head alone.
+Muon: pytorch-optimizer's on hidden weights, in float32 (the libraries iterate in bfloat16, emulated on many
+processors), AdamW on the rest. K-FAC: singd, dense and K-FAC-like, AdamW on the layers it does not
+know; not run on the LSTM, where it knows the head alone.
 """
 
 
