@@ -1,0 +1,158 @@
+"""One class out of several: softmax outputs under cross-entropy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from isotrain.errors import LikelihoodMismatch
+from isotrain.likelihood.base import Evidence, Likelihood, random_signs, refuse_sum
+
+
+class Categorical(Likelihood):
+    """Softmax over one dimension of the output (logits, or log-probabilities: the softmax of both is the same).
+
+    Args:
+        dim: the classes' dimension. None: the last one of a matrix; with more dimensions, the one of
+            {last, 1} along which the gradient of cross-entropy sums to zero.
+        ignore_index: pass the loss's value when labels are ignored; their rows then do not count.
+        class_weights: the loss's `weight`, one number a class.
+        label_smoothing: the loss's value.
+        weight: factor of this head in a loss of several heads.
+
+    >>> Categorical().squares(torch.zeros(1, 2))
+    tensor([[0.2500, 0.2500]])
+    """
+
+    def __init__(
+        self,
+        dim: int | None = None,
+        *,
+        ignore_index: int | None = None,
+        class_weights: Sequence[float] | Tensor | None = None,
+        label_smoothing: float = 0.0,
+        weight: float = 1.0,
+    ) -> None:
+        self.dim = dim
+        self.ignore_index = ignore_index
+        self.class_weights = None if class_weights is None else torch.as_tensor(class_weights)
+        self.label_smoothing = label_smoothing
+        self.weight = weight
+        self._found_dim: int | None = None
+
+    def _dim(self, output: Tensor) -> int:
+        if self.dim is not None:
+            return self.dim
+        return -1 if output.ndim <= 2 or self._found_dim is None else self._found_dim
+
+    def rows(self, output: Tensor) -> int:
+        """One row for every index outside the class dimension."""
+        return output.numel() // output.shape[self._dim(output)]
+
+    def check(self, output: Tensor) -> None:
+        """Refuse outputs without at least two classes in floating point."""
+        dim = self._dim(output)
+        if output.ndim == 0 or not -output.ndim <= dim < output.ndim or not output.is_floating_point():
+            raise LikelihoodMismatch(
+                f"likelihood 'categorical' needs logits with a class dimension, the model returned shape "
+                f"{tuple(output.shape)} of {output.dtype}. If the model returns its loss, let it return the logits."
+            )
+        if output.shape[dim] < 2:
+            raise LikelihoodMismatch(
+                f"likelihood 'categorical' found {output.shape[dim]} class in dimension {dim} of the model's "
+                f"output {tuple(output.shape)}. For one logit per answer use likelihood='bernoulli', "
+                "for a number likelihood='gaussian', for another class dimension Categorical(dim=...)."
+            )
+        if self.class_weights is not None and len(self.class_weights) != output.shape[dim]:
+            raise LikelihoodMismatch(
+                f"Categorical has {len(self.class_weights)} class weights, the model's output "
+                f"{tuple(output.shape)} has {output.shape[dim]} classes in dimension {dim}."
+            )
+
+    def sample(self, output: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw a class index for every row (inverse of the cumulative distribution)."""
+        p = output.softmax(self._dim(output))
+        cumulative = p.cumsum(self._dim(output))
+        height = torch.rand(
+            cumulative.select(self._dim(output), 0).shape, generator=generator, device=output.device, dtype=p.dtype
+        )
+        below = cumulative < height.unsqueeze(self._dim(output)) * cumulative.narrow(self._dim(output), -1, 1)
+        return below.sum(self._dim(output))
+
+    def nll(self, output: Tensor, target: Tensor) -> Tensor:
+        """Cross-entropy of every row."""
+        dim = self._dim(output)
+        return -output.log_softmax(dim).gather(dim, target.unsqueeze(dim)).squeeze(dim)
+
+    def draw(self, output: Tensor, generator: torch.Generator) -> Tensor:
+        """p - e_y for a drawn class y."""
+        dim = self._dim(output)
+        labels = self.sample(output, generator).unsqueeze(dim)
+        return output.softmax(dim).scatter_add(dim, labels, -torch.ones_like(labels, dtype=output.dtype))
+
+    def signs(self, output: Tensor, generator: torch.Generator) -> Tensor:
+        """(diag p)^(1/2) (I - rr') s with r = p^(1/2) and random signs s: its outer square is diag p - pp'."""
+        dim = self._dim(output)
+        p = output.softmax(dim)
+        root = p.sqrt() * random_signs(output, generator)
+        return root - p * root.sum(dim, keepdim=True)
+
+    def every(self, output: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
+        """p^(1/2)_y (p - e_y) for every class y; random signs part the rows that share parameters and a sample."""
+        dim = self._dim(output)
+        p = output.softmax(dim)
+        rows_of_a_sample = self.rows(output) // max(output.shape[0], 1)
+        flip = torch.ones_like(p.narrow(dim, 0, 1))
+        for label in range(output.shape[dim]):
+            if rows_of_a_sample > 1:
+                flip = random_signs(flip, generator)
+            cotangent = p.clone()
+            cotangent.select(dim, label).sub_(1)
+            yield cotangent * (p.narrow(dim, label, 1).sqrt() * flip)
+
+    def squares(self, output: Tensor) -> Tensor:
+        """p (1 - p)."""
+        p = output.softmax(self._dim(output))
+        return p * (1 - p)
+
+    def evidence(self, output: Tensor, gradient: Tensor, batch_rows: float) -> Evidence:
+        """Recover labels, weights and loss: the gradient of cross-entropy is scale * share * (p - target)."""
+        if self.dim is None and output.ndim > 2 and self._found_dim is None:
+            self._found_dim = min((-1, 1), key=lambda d: float(gradient.sum(d).abs().sum()))
+            self.check(output)
+        dim = self._dim(output)
+        p = output.softmax(dim)
+        total = gradient.sum(dim, keepdim=True)
+        if float(total.abs().sum()) > 1e-3 * float(gradient.abs().sum()):
+            self._require_log_probabilities(output, dim)
+            gradient = gradient - p * total
+        lowest, labels = gradient.min(dim, keepdim=True)
+        classes = output.shape[dim]
+        high = 1 - self.label_smoothing + self.label_smoothing / classes
+        share = torch.ones_like(lowest)
+        if self.class_weights is not None:
+            share = self.class_weights.to(output)[labels]
+        if self.ignore_index is not None:
+            share = share * (gradient.abs().amax(dim, keepdim=True) > 0)
+        count = share.sum()
+        share = share / count.clamp_min(torch.finfo(output.dtype).tiny)
+        room = (share * (high - p.gather(dim, labels)).clamp_min(0)).sum()
+        scale = float(-lowest.sum() / room) if float(room) > 0 else 0.0
+        rows = self.rows(output)
+        if rows > 1 and abs(scale / rows - 1) < 1e-2:
+            refuse_sum(rows)
+        target = torch.full_like(p, self.label_smoothing / classes).scatter(dim, labels, high)
+        loss = -(share * (target * output.log_softmax(dim)).sum(dim, keepdim=True)).sum()
+        return Evidence((p - target) * (share > 0), share, loss)
+
+    def _require_log_probabilities(self, output: Tensor, dim: int) -> None:
+        """The gradient does not sum to zero over the classes: only log-probabilities may do that."""
+        excess = float(output.logsumexp(dim).abs().max())
+        if excess > 1e-2:
+            raise LikelihoodMismatch(
+                f"the loss is not a cross-entropy over dimension {dim} of the model's output "
+                f"{tuple(output.shape)}: its gradient does not sum to zero there. Use Categorical(dim=...) for "
+                "another class dimension, or likelihood='bernoulli' / 'gaussian' / a Likelihood of your own."
+            )

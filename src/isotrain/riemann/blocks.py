@@ -1,0 +1,126 @@
+"""Blocks: the shape of the metric kept for the units of a layer, and how a step is solved from it.
+
+Letters: g group, n sample, s place, i input, k unit (units.py). A metric is a weighted second moment of
+each unit's incoming inputs and bias; a block keeps part of it, centred: weighted mean and weighted spread,
+never the cancelling difference of raw moments, so that float32 survives inputs offset by 1000 standard deviations.
+
+A look is measured in two steps: `moments` are raw sums around a fixed centre, which add up over calls,
+cotangents and layers that share weights; `settle` turns the sum into the block's state.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+State = dict[str, Tensor]
+
+DUST = 64
+"""A spread below this many roundings of what it was computed from is none: see `is_dust`."""
+
+
+def is_dust(small: Tensor, whole: Tensor) -> Tensor:
+    """Whether a sum of squares is only the rounding of values whose squares sum to `whole`.
+
+    The rule for constant inputs, dead units and biases the function ignores. It compares like with
+    like (both carry the same units), so no change of coordinates moves it, short of rounding.
+
+    >>> is_dust(torch.tensor([0.0, 1e-16, 1.0]), torch.tensor([1.0, 1.0, 1.0]))
+    tensor([ True,  True, False])
+    """
+    return small <= whole * (DUST * torch.finfo(small.dtype).eps) ** 2
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One call of a layer as numbers.
+
+    Attributes:
+        inputs: [g,n,s,i] around `centre`; indices [n,s] for one-hot units.
+        errors: [g,n,s,k], cotangents whose outer squares sum to the metric.
+        apart: places are samples of their own (the backpropagated metric has no signs to sum).
+    """
+
+    inputs: Tensor
+    errors: Tensor
+    apart: bool = False
+
+    def split(self) -> Seen:
+        """Every place as a sample."""
+        flat = [t.flatten(1, 2).unsqueeze(2) for t in (self.inputs, self.errors)]
+        return Seen(flat[0], flat[1])
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Plain statistics of a layer's inputs in one look.
+
+    Attributes:
+        centre: [g,i], their mean; zeros for units without a bias, which cannot compensate a shift.
+        reach: [g,i], what damping is relative to: the largest squared deviation from the centre, or
+            their variance for windows of pictures.
+        size: [g,i], mean square before centring: what rounding is relative to.
+    """
+
+    centre: Tensor
+    reach: Tensor
+    size: Tensor
+
+
+class Shape(ABC):
+    """One kind of block. Stateless: states are dictionaries of tensors, kept by the optimizer."""
+
+    name: str
+    per_unit: bool = True
+    """Whether the dual norm of a gradient is a sum of non-negative terms, one a unit."""
+
+    @abstractmethod
+    def moments(self, seen: Seen, biased: bool) -> State:
+        """Raw sums around the centre. They add up."""
+
+    @abstractmethod
+    def settle(self, raw: State, inputs: Inputs, biased: bool, damping: float) -> State:
+        """The state one look gives."""
+
+    @abstractmethod
+    def merge(self, old: State, new: State, share: float, biased: bool) -> State:
+        """Moving average: `share` of the new, the rest of the old, exactly as if raw moments were averaged."""
+
+    def ready(self, state: State, damping: float) -> State:
+        """Add what solving needs and averaging does not (inverses)."""
+        return state
+
+    def host(self, raw: State, guest_gki: Tensor, inputs: Inputs) -> State:
+        """Add the diagonal that another layer gives to the same weights (an embedding tied to the output)."""
+        return {**raw, "mii": raw["mii"] + guest_gki}
+
+    @abstractmethod
+    def solve(self, state: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Steepest direction under the block: weights [g,k,i] and biases [g,k]."""
+
+
+def add(left: State, right: State) -> State:
+    """Entrywise sum.
+
+    >>> add({"a": torch.ones(1)}, {"a": torch.ones(1)})
+    {'a': tensor([2.])}
+    """
+    return {name: left[name] + right[name] for name in left}
+
+
+def power(errors_gnsk: Tensor) -> Tensor:
+    """[g,k] sum of squared errors over samples and places."""
+    return errors_gnsk.square().sum((1, 2))
+
+
+def gradients(seen: Seen, most: int = 1 << 24) -> list[tuple[Tensor, Tensor]]:
+    """Per-sample gradients summed over places, in chunks of samples: weights [g,n,k,i], biases [g,n,k]."""
+    d, x = seen.errors, seen.inputs
+    per_sample = max(1, d.shape[0] * d.shape[-1] * max(1, x.shape[-1]))
+    chunk = max(1, most // per_sample)
+    pairs = zip(d.split(chunk, 1), x.split(chunk, 1), strict=True)
+    return [(torch.einsum("gnsk,gnsi->gnki", dc, xc), dc.sum(2)) for dc, xc in pairs]

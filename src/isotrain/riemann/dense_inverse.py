@@ -1,0 +1,39 @@
+"""Inverses of covariance matrices that may be degenerate."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def covariant_inverse(covariance: Tensor, damping: float) -> Tensor:
+    """Inverse of [..., i, i], damped relative to its own diagonal; constant inputs get zero rows.
+
+    Computed on the correlations, so that no input's unit of measure matters. Without damping a
+    singular matrix gets its pseudo-inverse (eigenvalues of the correlations below i roundings cut).
+
+    >>> covariant_inverse(torch.tensor([[4.0, 0.0], [0.0, 0.0]]), 0.0)
+    tensor([[0.2500, 0.0000],
+            [0.0000, 0.0000]])
+    """
+    kind = covariance.dtype
+    if damping == 0:
+        covariance = covariance.double()
+    deviation = covariance.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt()
+    alive = deviation > 0
+    inverse = torch.where(alive, 1 / deviation, 0)
+    outer = inverse.unsqueeze(-1) * inverse.unsqueeze(-2)
+    correlation = covariance * outer
+    correlation.diagonal(dim1=-2, dim2=-1).copy_(torch.where(alive, 1 + damping, 1.0))
+    factor, failed = torch.linalg.cholesky_ex(correlation)
+    width = correlation.shape[-1]
+    thin = failed > 0
+    if damping == 0:
+        lowest = factor.diagonal(dim1=-2, dim2=-1).amin(-1) if width else torch.ones_like(failed)
+        thin = thin | (lowest.square() < width * torch.finfo(kind).eps)
+    if bool(thin.any()):
+        eps = width * torch.finfo(kind).eps
+        result = torch.linalg.pinv(correlation, rtol=eps, hermitian=True)
+    else:
+        result = torch.cholesky_inverse(factor)
+    return (result * outer).to(kind)

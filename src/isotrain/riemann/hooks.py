@@ -1,0 +1,48 @@
+"""Hooks on the model's own forward, which survive copying and pickling as nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from isotrain.riemann.observe import Recorder
+
+
+class Watch:
+    """One hook of a recorder. A copy of it (of the model it sits on) watches nothing."""
+
+    def __init__(self, call: Callable[..., None] | None = None) -> None:
+        self.call = call
+
+    def __call__(self, *args: Any) -> None:
+        """Run outside of compiled code: it keeps references and computes nothing."""
+        if self.call is not None:
+            _outside(self.call, *args)
+
+    def __reduce__(self) -> tuple[type[Watch], tuple[()]]:
+        return Watch, ()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Watch:
+        return Watch()
+
+
+@torch.compiler.disable
+def _outside(call: Callable[..., None], *args: Any) -> None:
+    call(*args)
+
+
+def watch(root: nn.Module, recorder: Recorder) -> Callable[[], None]:
+    """Let `recorder` see the calls of `root`; returns what removes the hooks."""
+    handles = (
+        root.register_forward_pre_hook(Watch(recorder.before), with_kwargs=True),
+        root.register_forward_hook(Watch(recorder.after), with_kwargs=True),
+    )
+
+    def remove() -> None:
+        for handle in handles:
+            handle.remove()
+
+    return remove

@@ -1,0 +1,238 @@
+"""Measuring: from the calls of a step to the metric of every block, and to the curvature along a direction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from isotrain.errors import LikelihoodMismatch, NotFinite
+from isotrain.likelihood.base import Likelihood
+from isotrain.riemann.blocks import Inputs, Seen, Shape, State, add
+from isotrain.riemann.observe import Call, Look, look
+from isotrain.riemann.probes import Cotangents, Head, Probe, Signs
+from isotrain.riemann.ranks import Ranks
+from isotrain.riemann.steplength import Moved
+from isotrain.riemann.units import Sighting, Units
+
+Likelihoods = Likelihood | Sequence[Likelihood | None] | Mapping[str, Likelihood]
+Direction = dict[Units, tuple[Tensor, Tensor | None]]
+
+
+@dataclass
+class Glance:
+    """One call's sightings with the errors (one set for each cotangent) that belong to the natural metric."""
+
+    samples: int
+    sightings: list[Sighting]
+    errors: list[list[Tensor | None]]
+
+
+@dataclass
+class Fresh:
+    """What a refresh found: the metric of this batch, what is needed to measure a direction, and the loss."""
+
+    states: dict[Units, State]
+    glances: list[Glance]
+    loss: float
+    samples: int
+
+
+def heads_of(call: Call, outputs: list[Tensor], likelihoods: Likelihoods, scale: float, sign: float) -> list[Head]:
+    """Which outputs are predictive, with what the gradient there says.
+
+    `scale` is the factor the loss carried (gradient scaler; 1/calls when gradients are accumulated), `sign`
+    -1 when the objective is maximised.
+
+    Raises:
+        LikelihoodMismatch: outputs and likelihoods do not fit each other.
+        WrongReduction: the loss was summed.
+    """
+    chosen: dict[int, Likelihood] = {}
+    if isinstance(likelihoods, Likelihood):
+        if len(call.gradients) > 1:
+            named = ", ".join(call.labels[p] for p in sorted(call.gradients))
+            raise LikelihoodMismatch(
+                f"the loss reaches {len(call.gradients)} outputs of the model ({named}) and there is one likelihood. "
+                "Give one for each: likelihood={'name': ...} for a dict of outputs, likelihood=[..., None] for a tuple."
+            )
+        chosen = dict.fromkeys(call.gradients, likelihoods)
+    elif isinstance(likelihoods, Mapping):
+        for name, likelihood in likelihoods.items():
+            if name not in call.labels:
+                raise LikelihoodMismatch(
+                    f"likelihood for output {name!r}, the model returned {', '.join(call.labels) or 'no tensor'}."
+                )
+            chosen[call.labels.index(name)] = likelihood
+    else:
+        if len(likelihoods) != len(call.labels):
+            raise LikelihoodMismatch(
+                f"{len(likelihoods)} likelihoods for {len(call.labels)} outputs of the model: give one for each, "
+                "None where the output is not predicted."
+            )
+        chosen = {place: one for place, one in enumerate(likelihoods) if one is not None}
+    missed = [call.labels[p] for p in call.gradients if p not in chosen]
+    if missed:
+        raise LikelihoodMismatch(f"the loss reaches output {', '.join(missed)}, which has no likelihood.")
+    heads = []
+    for place, likelihood in chosen.items():
+        if place not in call.gradients:
+            continue
+        output = call.outputs[place].float() if call.outputs[place].dtype.itemsize < 4 else call.outputs[place]
+        likelihood.check(output)
+        gradient = call.gradients[place].to(output.dtype) * (sign / (scale * likelihood.weight))
+        if not bool(torch.isfinite(gradient).all()):
+            raise NotFinite(
+                f"the gradient of the loss at output {call.labels[place]} of the model is not finite "
+                f"({int((~torch.isfinite(gradient)).sum())} of {gradient.numel()} entries): the loss is NaN or infinite. "
+                "Nothing was changed; look at the batch, or lower what makes the loss overflow."
+            )
+        batch_rows = likelihood.rows(output) * call.samples / max(1, output.shape[0])
+        evidence = likelihood.evidence(output, gradient, batch_rows)
+        now = outputs[place].detach().to(output.dtype)
+        heads.append(Head(place, likelihood, now, evidence))
+    return heads
+
+
+def refresh(
+    model: nn.Module,
+    calls: list[Call],
+    layers: dict[nn.Module, list[Units]],
+    shapes: dict[Units, tuple[Shape, float]],
+    probe: Probe,
+    likelihoods: Likelihoods,
+    generators: Callable[[int, torch.device], torch.Generator],
+    natural: bool,
+    ranks: Ranks,
+    scale: float = 1.0,
+    sign: float = 1.0,
+) -> Fresh:
+    """Look at every call, and measure the metric of this batch.
+
+    `shapes` gives the shape and damping of every block. `generators` gives a random stream for the
+    place of a call. `natural`: a curvature will be asked for.
+
+    Raises:
+        NotFinite: an error, an input or the loss is NaN or infinite.
+    """
+    fresh = Fresh({}, [], 0.0, 0)
+    weight = sum(call.samples for call in calls)
+    for turn, call in enumerate(calls):
+        generator = generators(turn, call.outputs[0].device)
+        with look(model, call, layers, probe.within) as seen:
+            heads = heads_of(call, seen.outputs, likelihoods, scale / len(calls), sign)
+            errors = _errors(seen, probe.cotangents(heads, generator), keep=natural and probe.within is None)
+            curved = errors if probe.signed else []
+            if natural and not probe.signed and probe.within is None:
+                curved = _errors(seen, Signs().cotangents(heads, generator), keep=False)
+            settled = settle(seen, errors, shapes, probe, ranks)
+            glance = Glance(seen.samples, seen.sightings, curved)
+        if natural and not curved:
+            with look(model, call, layers) as again:
+                curved = _errors(again, Signs().cotangents(heads, generator), keep=False)
+                glance = Glance(again.samples, again.sightings, curved)
+        fresh.glances.append(glance)
+        fresh.samples += glance.samples
+        share = call.samples / max(1, weight)
+        fresh.loss += share * sum(float(h.evidence.loss) * h.likelihood.weight for h in heads)
+        for units, state in settled.items():
+            if units in fresh.states:
+                shape, _ = shapes[units]
+                state = shape.merge(fresh.states[units], state, 1 / (turn + 1), units.bias is not None)
+            fresh.states[units] = state
+    return fresh
+
+
+def _errors(seen: Look, cotangents: Iterator[Cotangents], keep: bool) -> list[list[Tensor | None]]:
+    sets = list(cotangents)
+    return [seen.errors(c, last=place == len(sets) - 1 and not keep) for place, c in enumerate(sets)]
+
+
+def settle(
+    seen: Look,
+    errors: list[list[Tensor | None]],
+    shapes: dict[Units, tuple[Shape, float]],
+    probe: Probe,
+    ranks: Ranks,
+) -> dict[Units, State]:
+    """The metric of every block from one look."""
+    places: dict[Units, list[int]] = {}
+    for place, sighting in enumerate(seen.sightings):
+        if sighting.units in shapes and any(e[place] is not None for e in errors):
+            places.setdefault(sighting.units, []).append(place)
+    guests: dict[Units, State] = {}
+    found: dict[Units, State] = {}
+    for units in sorted(places, key=lambda u: bool(u.guests)):
+        shape, damping = shapes[units]
+        kind = _kind(units)
+        inputs = [seen.sightings[p].inputs() for p in places[units]]
+        if units.one_hot:
+            plain = Inputs(*(torch.zeros(0, dtype=kind, device=x.device) for x in inputs[:1] * 3))
+        else:
+            inputs = [x.to(kind) for x in inputs]
+            plain = plain_statistics(inputs, units, ranks)
+            inputs = [x - plain.centre.unsqueeze(1).unsqueeze(1) for x in inputs]
+        raw: State | None = None
+        for x, place in zip(inputs, places[units], strict=True):
+            for one in errors:
+                error = one[place]
+                if error is None:
+                    continue
+                arranged = seen.sightings[place].arrange(error).to(kind)
+                if probe.apart:
+                    arranged = arranged.clamp_min(0).sqrt()
+                moments = shape.moments(Seen(x, arranged, probe.apart), units.bias is not None)
+                raw = moments if raw is None else add(raw, moments)
+        assert raw is not None
+        raw = {name: ranks.average(t) for name, t in raw.items()}
+        if not all(bool(torch.isfinite(t).all()) for t in raw.values()):
+            raise NotFinite(
+                f"the inputs or errors of layer '{units.name}' are not finite: a NaN or infinity entered the forward "
+                "or backward pass there. Nothing was changed."
+            )
+        guests[units] = raw
+        for guest in units.guests:
+            if guest in guests:
+                raw = shape.host(raw, guests[guest]["mii"].transpose(-1, -2), plain)
+        found[units] = shape.settle(raw, plain, units.bias is not None, damping)
+    return found
+
+
+def _kind(units: Units) -> torch.dtype:
+    kind = units.anchor.dtype
+    return kind if kind.itemsize >= 4 else torch.float32
+
+
+def plain_statistics(inputs: list[Tensor], units: Units, ranks: Ranks) -> Inputs:
+    """Mean, reach and size of a layer's inputs [g,n,s,i] over its sightings."""
+    flat = inputs[0].flatten(1, 2) if len(inputs) == 1 else torch.cat([x.flatten(1, 2) for x in inputs], 1)
+    size = ranks.average(flat.square().mean(1))
+    centre = ranks.average(flat.mean(1)) if units.bias is not None else torch.zeros_like(size)
+    apart = (flat - centre.unsqueeze(1)).square()
+    reach = ranks.average(apart.mean(1)) if units.spatial else ranks.largest(apart.amax(1))
+    return Inputs(centre, reach, size)
+
+
+def move(glance: Glance, direction: Direction) -> Iterator[tuple[Units, list[Moved]]]:
+    """How every sighting's pre-activations change along a direction, a list of one entry for each set of errors."""
+    for place, sighting in enumerate(glance.sightings):
+        if sighting.units not in direction or all(e[place] is None for e in glance.errors):
+            continue
+        delta, delta0 = direction[sighting.units]
+        x = sighting.inputs()
+        if sighting.units.one_hot:
+            change = torch.nn.functional.embedding(x, delta[0].T).unsqueeze(0)
+        else:
+            change = torch.einsum("gnsi,gki->gnsk", x.to(delta), delta)
+        if delta0 is not None:
+            change = change + delta0.unsqueeze(1).unsqueeze(1)
+        tap = sighting.arrange(sighting.tap.detach()) if sighting.values is None else sighting.values()
+        values = tap.to(delta)
+        moved = []
+        for one in glance.errors:
+            error = one[place]
+            arranged = torch.zeros_like(change) if error is None else sighting.arrange(error).to(delta)
+            moved.append(Moved(change, values, arranged))
+        yield sighting.units, moved

@@ -1,0 +1,89 @@
+"""The model as the optimizer sees it: which parameters belong to which units, and which to none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import nn
+
+from isotrain.errors import UnknownName, UnsupportedLayer
+from isotrain.riemann.observe import silent, units_of
+from isotrain.riemann.units import Units
+
+
+class Network:
+    """Every parameter of a model, sorted.
+
+    Attributes:
+        layers: the layers to observe in a look, with the units each call of them shows.
+        units: all blocks, each once.
+        plain: parameters trained by a plain rule because the user said so.
+        still: parameters the function does not need beside others; never moved.
+
+    Raises:
+        UnsupportedLayer: a trainable parameter belongs to no layer isotrain can observe.
+        UnknownName: `plain` names nothing in the model.
+    """
+
+    def __init__(self, model: nn.Module, plain: Iterable[str] = ()) -> None:
+        self.names = {p: name for name, p in model.named_parameters()}
+        self.plain = self._named(model, plain)
+        self.layers: dict[nn.Module, list[Units]] = {}
+        self.still: set[nn.Parameter] = set()
+        owner: dict[tuple[nn.Parameter, str], Units] = {}
+        found = [(module, units_of(name or "model", module)) for name, module in model.named_modules()]
+        known = [(module, units) for module, units in found if units]
+        for module, units in sorted(known, key=lambda pair: pair[1][0].one_hot):
+            own = [u for u in units if not any(p in self.plain for p in u.parameters)]
+            if own:
+                self.layers[module] = [self._owned(u, owner) for u in own]
+            self.still.update(silent(module))
+        self.units = list(dict.fromkeys(owner.values()))
+        self.covered = {p for u in self.units for p in u.parameters} | self.plain | self.still
+        self._refuse_uncovered(model)
+
+    def _owned(self, units: Units, owner: dict[tuple[nn.Parameter, str], Units]) -> Units:
+        """The block these units' statistics go to: their own, or that of a layer they share weights with."""
+        key = (units.anchor, units.key)
+        first = owner.setdefault(key, units)
+        if first is units:
+            return units
+        if units.one_hot and not first.one_hot:
+            first.guests.append(units)
+            return units
+        same_bias = (first.bias and first.bias.parameter) is (units.bias and units.bias.parameter)
+        if [part.parameter for part in first.parts] != [part.parameter for part in units.parts] or not same_bias:
+            raise UnsupportedLayer(
+                f"layers '{first.name}' and '{units.name}' share a weight but not all of their parameters. "
+                f"Share the bias too, or train it by a plain rule: Riemannian(model, plain=['{units.name}'])."
+            )
+        return first
+
+    def _named(self, model: nn.Module, plain: Iterable[str]) -> set[nn.Parameter]:
+        chosen: set[nn.Parameter] = set()
+        modules = dict(model.named_modules())
+        parameters = dict(model.named_parameters())
+        for name in plain:
+            if name in parameters:
+                chosen.add(parameters[name])
+            elif name in modules:
+                chosen.update(modules[name].parameters())
+            else:
+                raise UnknownName("plain", name, [*modules, *parameters])
+        for module in modules.values():
+            units = units_of("", module) or []
+            for u in units:
+                if chosen.intersection(u.parameters):
+                    chosen.update(u.parameters)
+        return chosen
+
+    def _refuse_uncovered(self, model: nn.Module) -> None:
+        for name, module in model.named_modules():
+            for short, p in module.named_parameters(recurse=False):
+                if p.requires_grad and p not in self.covered:
+                    full = f"{name}.{short}" if name else short
+                    raise UnsupportedLayer(
+                        f"'{full}' (shape {tuple(p.shape)}, in {type(module).__name__}) is not a layer isotrain can "
+                        "observe. Give it an adapter (docs/layers.md), or train it by a plain rule and lose the "
+                        f"claims for it: Riemannian(model, plain=['{full}'])."
+                    )

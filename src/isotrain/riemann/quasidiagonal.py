@@ -1,0 +1,72 @@
+"""The quasi-diagonal metric: the diagonal, and every weight's tie to its unit's bias.
+
+Two numbers a weight, the memory of Adam. Source: Ollivier 2015, "Riemannian metrics for neural networks I".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from isotrain.riemann.blocks import Inputs, Seen, Shape, State, is_dust
+from isotrain.riemann.diagonal import Diagonal, average_spreads, quotient, second_moments
+
+
+class QuasiDiagonal(Shape):
+    """The diagonal metric after each input is centred at the unit's own weighted mean.
+
+    With mu_i = M_0i / M_00 and D_i = M_ii - M_00 mu_i^2:
+    delta_i = (G_i - mu_i G_0) / D_i and delta_0 = G_0 / M_00 - sum_i mu_i delta_i.
+    Keeps any affine recoding of each incoming activity and of the unit itself. Units without a bias
+    have no shift to keep: they get the diagonal.
+
+    >>> state = {"m00": torch.ones(1, 1), "mean": torch.ones(1, 1, 1), "spread": torch.ones(1, 1, 1)}
+    >>> QuasiDiagonal().solve(state, torch.tensor([[[3.0]]]), torch.tensor([[1.0]]))
+    (tensor([[[2.]]]), tensor([[-1.]]))
+    """
+
+    name = "quasi-diagonal"
+
+    def moments(self, seen: Seen, biased: bool) -> State:
+        """M00, M0i and Mii around the centre, and the power of the errors."""
+        m00, m0i, mii, total = second_moments(seen)
+        return {"m00": m00, "m0i": m0i, "mii": mii, "power": total}
+
+    def settle(self, raw: State, inputs: Inputs, biased: bool, damping: float) -> State:
+        """A bias whose errors cancel is ignored, a constant input gets no spread; damping is per input and unit."""
+        if not biased:
+            return Diagonal().settle(raw, inputs, biased, damping)
+        m00 = torch.where(is_dust(raw["m00"], raw["power"]), 0, raw["m00"])
+        shift = quotient(raw["m0i"], m00.unsqueeze(-1))
+        spread = (raw["mii"] - raw["m0i"] * shift).clamp_min(0)
+        scale = raw["power"].unsqueeze(-1) * inputs.size.unsqueeze(-2)
+        spread = torch.where(
+            is_dust(spread, scale), torch.inf, spread + damping * raw["power"].unsqueeze(-1) * inputs.reach.unsqueeze(-2)
+        )
+        return {"m00": m00, "mean": inputs.centre.unsqueeze(-2) + shift, "spread": spread}
+
+    def merge(self, old: State, new: State, share: float, biased: bool) -> State:
+        """Weighted means and spreads combine with the term for the distance of the means."""
+        if not biased:
+            return Diagonal().merge(old, new, share, biased)
+        a, b = (1 - share) * old["m00"], share * new["m00"]
+        m00 = a + b
+        part = torch.where(m00 > 0, b / m00, share).unsqueeze(-1)
+        apart = new["mean"] - old["mean"]
+        mean = torch.where(part < 1, old["mean"] + part * apart, new["mean"])
+        between = (a.unsqueeze(-1) * part) * apart.square()
+        spread = average_spreads(old["spread"], new["spread"], share, between)
+        return {"m00": m00, "mean": mean, "spread": spread}
+
+    def solve(
+        self, state: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """The two formulas above; 0 where nothing was ever seen."""
+        if v0_gk is None:
+            return Diagonal().solve(state, v_gki, None)
+        delta = torch.addcmul(v_gki, state["mean"], v0_gk.unsqueeze(-1), value=-1)
+        delta = delta.div_(state["spread"])
+        delta0 = quotient(v0_gk, state["m00"]) - torch.einsum("gki,gki->gk", state["mean"], delta)
+        return delta, delta0

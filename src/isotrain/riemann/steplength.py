@@ -1,0 +1,105 @@
+"""How far to go: a length from the true curvature along the step, made of scalars of the function alone.
+
+With v the gradient, w the direction, F the Fisher matrix of the model's output: rho = w'Fw / (v'w) is how
+many times the plain step w overshoots the minimum of the quadratic model. The length is a fraction of the
+Newton length 1/rho, no longer than what changes the output distribution by a fraction of the current loss,
+and no unit's activity moves by more than a fraction of its own spread. Letters: units.py.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+NEWTON = 0.3
+"""Fraction of the Newton length."""
+DIVERGENCE = 0.01
+"""Kullback-Leibler divergence of a step, as a fraction of the current loss."""
+UNIT = 0.1
+"""Root mean square change of a unit's pre-activation, as a fraction of its spread."""
+MEMORY = 0.7
+"""What the logarithm of the curvature keeps at a refresh."""
+
+
+@dataclass(frozen=True)
+class Moved:
+    """How one layer's pre-activations answer to the proposed direction, from one call.
+
+    Attributes:
+        change: [g,n,s,k] change of pre-activations for a whole step along the direction.
+        values: [g,n,s,k] the pre-activations themselves.
+        errors: [g,n,s,k] sampled errors there.
+    """
+
+    change: Tensor
+    values: Tensor
+    errors: Tensor
+
+
+def quadratic(moved: list[Moved], samples: int) -> Tensor:
+    """w'Fw from sampled errors: the sum over samples of (sum over units and places of error times change)^2.
+
+    Layers whose first dimension is the samples, or a multiple of them, are added sample by sample. Where
+    samples were regrouped by the model (regions of pictures), layers of equal length form a family, and
+    the families' roots add up: an upper bound, which is exact for one family.
+
+    >>> one = torch.ones(1, 2, 1, 1)
+    >>> quadratic([Moved(one, one, one), Moved(one, one, one)], 2)
+    tensor(8.)
+    """
+    families: dict[int, Tensor] = {}
+    for m in moved:
+        per_n = torch.einsum("gnsk,gnsk->n", m.change, m.errors)
+        if len(per_n) % samples == 0:
+            per_n = per_n.view(samples, -1).sum(1)
+        families[len(per_n)] = families[len(per_n)] + per_n if len(per_n) in families else per_n
+    roots = [family.square().sum().sqrt() for family in families.values()]
+    return torch.stack(roots).sum().square()
+
+
+def reach(moved: list[Moved], dual_gk: Tensor, per_unit: bool) -> Tensor:
+    """[g,k]: how far each unit may go, in units of the root of its dual norm v_k'w_k.
+
+    The ratio of the two norms changes slowly, so it is measured at a refresh and used until the next.
+    A unit without any spread (weights that start at zero) has no scale of its own and is not bounded.
+    """
+    change = torch.cat([m.change.flatten(1, 2) for m in moved], 1)
+    values = torch.cat([m.values.flatten(1, 2) for m in moved], 1)
+    spread = values.var(1, unbiased=False)
+    flat = spread <= values.square().mean(1) * (64 * torch.finfo(values.dtype).eps) ** 2
+    rms = change.square().mean(1)
+    dual = dual_gk if per_unit else dual_gk.sum().expand_as(dual_gk)
+    bound = UNIT * (spread * dual.clamp_min(0) / rms).sqrt()
+    return torch.where(flat | ~(rms > 0) | ~(dual > 0), torch.inf, bound)
+
+
+def bound(length: float, dual_gk: Tensor, reach_gk: Tensor, per_unit: bool) -> Tensor:
+    """[g,k]: the length of each unit's step, shortened where its activity would move too far."""
+    dual = dual_gk if per_unit else dual_gk.sum().expand_as(dual_gk)
+    allowed = reach_gk / dual.clamp_min(0).sqrt().clamp_min(torch.finfo(dual.dtype).tiny)
+    lengths = allowed.clamp_max(length)
+    return lengths if per_unit else lengths.amin().expand_as(lengths)
+
+
+def smooth(old: float, new: float, looks: int) -> float:
+    """Geometric moving average of a positive number; the first is taken whole."""
+    if looks == 0 or not old > 0 or not new > 0:
+        return new if new > 0 else old
+    share = max(1.0 / (looks + 1), 1 - MEMORY)
+    return math.exp((1 - share) * math.log(old) + share * math.log(new))
+
+
+def natural_length(curvature: float, dual: float, loss: float) -> float:
+    """The length of the step, given rho, v'w and the loss.
+
+    >>> natural_length(2.0, 0.0, 1.0)
+    0.0
+    >>> round(natural_length(2.0, 1.0, 1.0), 6), natural_length(2.0, 1e-9, 1.0)
+    (0.1, 0.15)
+    """
+    if not curvature > 0 or not dual > 0:
+        return 0.0
+    return min(NEWTON / curvature, math.sqrt(2 * DIVERGENCE * loss / (curvature * dual)))
