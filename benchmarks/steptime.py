@@ -203,6 +203,7 @@ def main() -> None:
         chosen.json.write_text(json.dumps({"facts": facts, "measured": measured}, indent=1))
     if chosen.report or not chosen.quick:
         report = chosen.report or REPORTS / f"steptime-{facts['date']}.md"
+        report.parent.mkdir(parents=True, exist_ok=True)
         report.write_text("\n".join(pages))
         print(f"written to {report}")
 
