@@ -157,14 +157,14 @@ def main() -> None:
             worst = max(run.train_loss for run in runs)
             met = worst <= MOST_LOSS and gap(runs) <= MOST_GAP
             verdict.append(
-                f"QDOP: worst train loss {worst:.4f} (aim: at most {MOST_LOSS}), largest gap between the curves "
-                f"{gap(runs):.1e} (aim: at most {MOST_GAP:.0e}): {'met' if met else '**missed**'}."
+                f"QDOP: worst train loss {worst:.4f} (aim: at most {MOST_LOSS}), largest gap {gap(runs):.1e} "
+                f"(aim: at most {MOST_GAP:.0e}): {'met' if met else '**missed**'}."
             )
     header = ["rule", *COLUMNS, "largest gap", "s an epoch"]
     page = [
         heading("MNIST, 784-100-10, four ways of writing it down", facts),
-        "Train loss (negative log-likelihood, 50,000 digits) / accuracy on the 10,000 held out, after the last\n"
-        "epoch. The largest gap is over all minibatches: from the lowest of the four curves to the highest.\n",
+        "Train loss (negative log-likelihood, 50,000 digits) / accuracy on the 10,000 held out, at the end.\n"
+        "The largest gap is over all minibatches: from the lowest of the four curves to the highest.\n",
         table(header, rows),
         "",
         *verdict,
