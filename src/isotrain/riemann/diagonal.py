@@ -50,8 +50,8 @@ def average_spreads(old: Tensor, new: Tensor, share: float, between: Tensor | fl
     >>> average_spreads(torch.tensor([torch.inf, torch.inf]), torch.tensor([2.0, torch.inf]), 0.5)
     tensor([1., inf])
     """
-    seen = torch.lerp(torch.where(old == torch.inf, 0, old), torch.where(new == torch.inf, 0, new), share) + between
-    return torch.where(seen == 0, torch.inf, seen)
+    seen = torch.lerp(old.nan_to_num(torch.nan, 0.0), new.nan_to_num(torch.nan, 0.0), share) + between
+    return seen.masked_fill_(seen == 0, torch.inf)
 
 
 class Diagonal(Shape):

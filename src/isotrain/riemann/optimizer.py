@@ -252,8 +252,7 @@ class Riemannian(Optimizer):
         shapes: dict[Units, tuple[Shape, float]] = {}
         for group, units in moving:
             for one in (units, *units.guests):
-                rows = one.parts[0].parameter.shape[0] if one.one_hot else 0
-                shapes[one] = (Rows(rows) if one.one_hot else SHAPES[group["shape"]], group["damping"])
+                shapes[one] = (_shape(group, one), group["damping"])
         step = lead["step"]
 
         def generators(turn: int, device: torch.device) -> torch.Generator:
@@ -300,7 +299,7 @@ class Riemannian(Optimizer):
         for group, units in moving:
             sign = -1.0 if group["maximize"] else 1.0
             factor = sign / scale
-            shape: Shape = Rows(0) if units.one_hot else SHAPES[group["shape"]]
+            shape = _shape(group, units)
             old = self._state(units)
             state = old
             if fresh is not None:
@@ -361,8 +360,7 @@ class Riemannian(Optimizer):
         curvature = self._ranks.mean(curvature / len(fresh.glances))
         dual = sum(float(duals[u].sum()) for u in natural)
         for units, entries in moved.items():
-            shape = SHAPES[natural[units]["shape"]]
-            bound = steplength.reach(entries, duals[units], shape.per_unit)
+            bound = steplength.reach(entries, duals[units], _shape(natural[units], units).per_unit)
             states[units] = {**states[units], "reach": self._ranks.smallest(bound)}
         if dual > 0:
             progress["curvature"] = steplength.smooth(lead["curvature"], curvature / dual, lead["looks"])
@@ -400,29 +398,35 @@ class Riemannian(Optimizer):
         """Move the parameters and keep the new state."""
         dual = float(sum(duals[u].sum().double() for g, u in moving if g["natural"]) or 0.0)
         natural = steplength.natural_length(progress["curvature"], dual, progress["loss"])
+        bounds = {
+            units: steplength.bound(natural, duals[units], states[units]["reach"], _shape(group, units).per_unit)
+            for group, units in moving
+            if group["natural"]
+        }
+        free = torch.stack([bound.amin() for bound in bounds.values()]).tolist() if bounds else []
+        whole = {units: least == natural for units, least in zip(bounds, free, strict=True)}
         for group, units in moving:
             delta, delta0 = direction[units]
-            state = states[units]
-            if group["natural"]:
-                shape: Shape = Rows(0) if units.one_hot else SHAPES[group["shape"]]
-                lengths = group["lr"] * steplength.bound(natural, duals[units], state["reach"], shape.per_unit)
-            else:
-                lengths = torch.full_like(duals[units], float(group["lr"]))
-            shrink = 1 - float(group["lr"]) * group["weight_decay"]
+            rate = float(group["lr"])
+            length = rate * natural if group["natural"] else rate
+            if not whole.get(units, True):
+                # Some unit is held back: fold its share into the direction, one more pass over the weights.
+                held = bounds[units] / natural
+                delta.mul_(held.unsqueeze(-1))
+                delta0 = None if delta0 is None else delta0 * held
+            shrink = 1 - rate * group["weight_decay"]
             for part, piece in zip(units.parts, _pieces(units, delta), strict=True):
-                back = part.place(piece, part.parameter)
-                scale_of = part.place(lengths.unsqueeze(-1).expand_as(piece), part.parameter)
-                target = part.parameter if part.rows is None else part.parameter[part.rows[0] : part.rows[1]]
+                target = part.slice(part.parameter)
                 if shrink != 1:
                     target.mul_(shrink)
-                target.addcmul_(back, scale_of, value=-1)
+                target.sub_(part.place(piece, target), alpha=length)
             if units.bias is not None and delta0 is not None:
                 flat = units.bias.slice(units.bias.parameter)
                 if shrink != 1:
                     flat.mul_(shrink)
-                flat.addcmul_(delta0.reshape(-1), lengths.reshape(-1), value=-1)
+                flat.sub_(delta0.reshape(-1), alpha=length)
             kept = self.state[units.anchor]
-            for name, value in {**state, **momenta.get(units, {})}.items():
+            for name, value in {**states[units], **momenta.get(units, {})}.items():
                 kept[units.key + name] = value
 
     def state_dict(self) -> dict[str, Any]:
@@ -474,6 +478,10 @@ class Riemannian(Optimizer):
         self.grad_scale = self.found_inf = None
         self._recorder = Recorder(self.defaults["subsample"])
         self._arm()
+
+
+def _shape(group: dict[str, Any], units: Units) -> Shape:
+    return Rows(units.anchor.shape[0]) if units.one_hot else SHAPES[group["shape"]]
 
 
 def _named_likelihoods(likelihood: Any) -> Any:

@@ -39,13 +39,13 @@ class QuasiDiagonal(Shape):
         if not biased:
             return Diagonal().settle(raw, inputs, biased, damping)
         m00 = torch.where(is_dust(raw["m00"], raw["power"]), 0, raw["m00"])
-        shift = quotient(raw["m0i"], m00.unsqueeze(-1))
-        spread = (raw["mii"] - raw["m0i"] * shift).clamp_min(0)
-        scale = raw["power"].unsqueeze(-1) * inputs.size.unsqueeze(-2)
-        spread = torch.where(
-            is_dust(spread, scale), torch.inf, spread + damping * raw["power"].unsqueeze(-1) * inputs.reach.unsqueeze(-2)
-        )
-        return {"m00": m00, "mean": inputs.centre.unsqueeze(-2) + shift, "spread": spread}
+        inverse = quotient(torch.ones_like(m00), m00)
+        shift = raw["m0i"] * inverse.unsqueeze(-1)
+        spread = torch.addcmul(raw["mii"], raw["m0i"], shift, value=-1)
+        power = raw["power"].unsqueeze(-1)
+        dead = is_dust(spread, power * inputs.size.unsqueeze(-2))
+        spread.addcmul_(power, damping * inputs.reach.unsqueeze(-2)).masked_fill_(dead, torch.inf)
+        return {"m00": m00, "mean": shift.add_(inputs.centre.unsqueeze(-2)), "spread": spread}
 
     def merge(self, old: State, new: State, share: float, biased: bool) -> State:
         """Weighted means and spreads combine with the term for the distance of the means."""
@@ -55,10 +55,9 @@ class QuasiDiagonal(Shape):
         m00 = a + b
         part = torch.where(m00 > 0, b / m00, share).unsqueeze(-1)
         apart = new["mean"] - old["mean"]
-        mean = torch.where(part < 1, old["mean"] + part * apart, new["mean"])
-        between = (a.unsqueeze(-1) * part) * apart.square()
-        spread = average_spreads(old["spread"], new["spread"], share, between)
-        return {"m00": m00, "mean": mean, "spread": spread}
+        mean = torch.where(part < 1, torch.addcmul(old["mean"], part, apart), new["mean"])
+        between = apart.square_().mul_(a.unsqueeze(-1) * part)
+        return {"m00": m00, "mean": mean, "spread": average_spreads(old["spread"], new["spread"], share, between)}
 
     def solve(
         self, state: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None

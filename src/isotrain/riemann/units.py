@@ -33,21 +33,23 @@ class Part:
     order: tuple[int, ...]
     rows: tuple[int, int] | None = None
 
-    def _slice(self, whole: Tensor) -> Tensor:
+    def slice(self, whole: Tensor) -> Tensor:
+        """The slice, in the parameter's own layout."""
         return whole if self.rows is None else whole[self.rows[0] : self.rows[1]]
 
     def read(self, whole: Tensor) -> Tensor:
         """The slice of `whole` (the parameter, or anything of its shape) as [g,k,i]."""
-        ordered = self._slice(whole).reshape(self.shape).permute(self.order)
+        ordered = self.slice(whole).reshape(self.shape).permute(self.order)
         return ordered.flatten(2) if ordered.ndim > 3 else ordered
 
-    def place(self, delta_gki: Tensor, whole: Tensor) -> Tensor:
-        """`delta` brought back to the slice's own layout, and the slice of `whole` it belongs to."""
+    def place(self, delta_gki: Tensor, target: Tensor) -> Tensor:
+        """`delta` in the layout of the slice `target`."""
+        if self.order == (0, 1, 2):
+            return delta_gki.reshape(target.shape)
         back = [0] * len(self.order)
         for new, old in enumerate(self.order):
             back[old] = new
         ordered = delta_gki.reshape([self.shape[d] for d in self.order])
-        target = self._slice(whole)
         return ordered.permute(back).reshape(target.shape)
 
 
