@@ -1,6 +1,6 @@
 """Step time and memory of isotrain and its rivals, side by side in one run.
 
-    .venv/bin/python benchmarks/steptime.py                      everything, 25 to 40 minutes on 2 cores
+    .venv/bin/python benchmarks/steptime.py                      everything; reckoned at half an hour from shorter runs
     .venv/bin/python benchmarks/steptime.py --quick              a look, a few minutes, no report
     .venv/bin/python benchmarks/steptime.py --problems mlp lstm --optimizers isotrain muon --rounds 30
 
