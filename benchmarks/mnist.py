@@ -1,6 +1,6 @@
 """The metric authors' experiment: MNIST, 784-100-10, four ways of writing the same network down.
 
-    .venv/bin/python benchmarks/mnist.py --data FOLDER           all rules; reckoned at 11 minutes from one epoch of each
+    .venv/bin/python benchmarks/mnist.py --data FOLDER       all rules; reckoned at 11 minutes
     .venv/bin/python benchmarks/mnist.py --rules QDOP --dtype float32
 
 Batches of 500 in fixed order, 50,000 digits to train on and 10,000 held out, 10 epochs. The columns are tanh

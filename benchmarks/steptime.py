@@ -1,7 +1,7 @@
 """Step time and memory of isotrain and its rivals, side by side in one run.
 
-    .venv/bin/python benchmarks/steptime.py                      everything; reckoned at half an hour from shorter runs
-    .venv/bin/python benchmarks/steptime.py --quick              a look, a few minutes, no report
+    .venv/bin/python benchmarks/steptime.py                 everything; reckoned at half an hour
+    .venv/bin/python benchmarks/steptime.py --quick         a look, a few minutes, no report
     .venv/bin/python benchmarks/steptime.py --problems mlp lstm --optimizers isotrain muon --rounds 30
 
 On a shared machine seconds drift, so optimizers take turns: a round gives each one block of ten steps (one
