@@ -35,6 +35,19 @@ def is_dust(small: Tensor, whole: Tensor) -> Tensor:
     return small <= whole * (DUST * torch.finfo(small.dtype).eps) ** 2
 
 
+def unlit(spread_gki: Tensor, power_gk: Tensor, inputs: Inputs) -> Tensor:
+    """[g,k,i]: whether an input tells a unit nothing, so that its weight must stay.
+
+    Either the input is constant, or it only ever varied where the unit had no error to speak of: a share of
+    the unit's power below DUST roundings. Measured against the input's own reach, so that both questions
+    have the same answer in all coordinates (against its size, an inverted rare pixel would be answered
+    differently).
+    """
+    constant = is_dust(inputs.reach, inputs.size).unsqueeze(-2)
+    least = DUST * torch.finfo(spread_gki.dtype).eps * inputs.reach.unsqueeze(-2)
+    return (spread_gki <= power_gk.unsqueeze(-1) * least) | constant
+
+
 @dataclass(frozen=True)
 class Seen:
     """One call of a layer as numbers.
@@ -75,6 +88,8 @@ class Shape(ABC):
     """One kind of block. Stateless: states are dictionaries of tensors, kept by the optimizer."""
 
     name: str
+    centred: bool = True
+    """Whether moments are taken around the inputs' centre."""
     per_unit: bool = True
     """Whether the dual norm of a gradient is a sum of non-negative terms, one a unit."""
 

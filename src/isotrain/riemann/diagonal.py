@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from isotrain.riemann.blocks import Inputs, Seen, Shape, State, gradients, is_dust, power
+from isotrain.riemann.blocks import Inputs, Seen, Shape, State, gradients, is_dust, power, unlit
 
 
 def second_moments(seen: Seen) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -65,18 +65,18 @@ class Diagonal(Shape):
     """
 
     name = "diagonal"
+    centred = False
 
     def moments(self, seen: Seen, biased: bool) -> State:
-        """M00 and Mii around zero (the engine centres nothing for this shape)."""
+        """M00 and Mii around zero."""
         m00, _, mii, total = second_moments(seen)
         return {"m00": m00, "mii": mii, "power": total}
 
     def settle(self, raw: State, inputs: Inputs, biased: bool, damping: float) -> State:
         """Damping: relative to the power of the errors times the reach of the inputs, and of the bias (1)."""
-        dead = is_dust(raw["mii"], raw["power"].unsqueeze(-1) * inputs.size.unsqueeze(-2))
         spread = raw["mii"] + damping * raw["power"].unsqueeze(-1) * inputs.reach.unsqueeze(-2)
         m00 = torch.where(is_dust(raw["m00"], raw["power"]), 0, raw["m00"] + damping * raw["power"])
-        return {"m00": m00, "spread": torch.where(dead, torch.inf, spread)}
+        return {"m00": m00, "spread": spread.masked_fill_(unlit(spread, raw["power"], inputs), torch.inf)}
 
     def merge(self, old: State, new: State, share: float, biased: bool) -> State:
         """Entrywise."""

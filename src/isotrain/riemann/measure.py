@@ -172,7 +172,7 @@ def settle(
             plain = Inputs(*(torch.zeros(0, dtype=kind, device=x.device) for x in inputs[:1] * 3))
         else:
             inputs = [x.to(kind) for x in inputs]
-            plain = plain_statistics(inputs, units, ranks)
+            plain = plain_statistics(inputs, units, shape.centred and units.bias is not None, ranks)
             inputs = [x - plain.centre.unsqueeze(1).unsqueeze(1) for x in inputs]
         raw: State | None = None
         for x, place in zip(inputs, places[units], strict=True):
@@ -205,14 +205,14 @@ def _kind(units: Units) -> torch.dtype:
     return kind if kind.itemsize >= 4 else torch.float32
 
 
-def plain_statistics(inputs: list[Tensor], units: Units, ranks: Ranks) -> Inputs:
+def plain_statistics(inputs: list[Tensor], units: Units, centred: bool, ranks: Ranks) -> Inputs:
     """Mean, reach and size of a layer's inputs [g,n,s,i] over its sightings."""
     flat = inputs[0].flatten(1, 2) if len(inputs) == 1 else torch.cat([x.flatten(1, 2) for x in inputs], 1)
-    size = ranks.average(flat.square().mean(1))
-    centre = ranks.average(flat.mean(1)) if units.bias is not None else torch.zeros_like(size)
-    apart = (flat - centre.unsqueeze(1)).square()
-    reach = ranks.average(apart.mean(1)) if units.spatial else ranks.largest(apart.amax(1))
-    return Inputs(centre, reach, size)
+    centre = ranks.average(flat.mean(1)) if centred else torch.zeros_like(flat[:, 0])
+    apart = (flat - centre.unsqueeze(1)).square_()
+    variance = ranks.average(apart.mean(1))
+    reach = variance if units.spatial else ranks.largest(apart.amax(1))
+    return Inputs(centre, reach, variance + centre.square())
 
 
 def move(glance: Glance, direction: Direction) -> Iterator[tuple[Units, list[Moved]]]:

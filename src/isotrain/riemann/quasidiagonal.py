@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from isotrain.riemann.blocks import Inputs, Seen, Shape, State, is_dust
+from isotrain.riemann.blocks import Inputs, Seen, Shape, State, is_dust, unlit
 from isotrain.riemann.diagonal import Diagonal, average_spreads, quotient, second_moments
 
 
@@ -43,8 +43,8 @@ class QuasiDiagonal(Shape):
         shift = raw["m0i"] * inverse.unsqueeze(-1)
         spread = torch.addcmul(raw["mii"], raw["m0i"], shift, value=-1)
         power = raw["power"].unsqueeze(-1)
-        dead = is_dust(spread, power * inputs.size.unsqueeze(-2))
-        spread.addcmul_(power, damping * inputs.reach.unsqueeze(-2)).masked_fill_(dead, torch.inf)
+        spread.addcmul_(power, damping * inputs.reach.unsqueeze(-2))
+        spread.masked_fill_(unlit(spread, raw["power"], inputs), torch.inf)
         return {"m00": m00, "mean": shift.add_(inputs.centre.unsqueeze(-2)), "spread": spread}
 
     def merge(self, old: State, new: State, share: float, biased: bool) -> State:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from isotrain.riemann.blocks import Inputs, Seen, Shape, State, gradients, is_dust, power
+from isotrain.riemann.blocks import Inputs, Seen, Shape, State, gradients, is_dust, power, unlit
 from isotrain.riemann.dense_inverse import covariant_inverse
 from isotrain.riemann.diagonal import quotient
 
@@ -51,9 +51,8 @@ class Unitwise(Shape):
         shift = quotient(raw["m0i"], m00.unsqueeze(-1)) if biased else torch.zeros_like(raw["m0i"])
         spread = raw["mij"] - raw["m0i"].unsqueeze(-1) * shift.unsqueeze(-2)
         variance = spread.diagonal(dim1=-2, dim2=-1)
-        dead = is_dust(variance, raw["power"].unsqueeze(-1) * inputs.size.unsqueeze(-2))
-        extra = damping * raw["power"].unsqueeze(-1) * inputs.reach.unsqueeze(-2)
-        variance.copy_(torch.where(dead, 0, variance + extra))
+        variance.add_(damping * raw["power"].unsqueeze(-1) * inputs.reach.unsqueeze(-2))
+        variance.masked_fill_(unlit(variance, raw["power"], inputs), 0)
         mean = inputs.centre.unsqueeze(-2) + shift
         return {"m00": m00, "mean": mean, "spread": spread}
 
