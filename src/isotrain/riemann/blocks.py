@@ -32,7 +32,12 @@ def is_dust(small: Tensor, whole: Tensor) -> Tensor:
     >>> is_dust(torch.tensor([0.0, 1e-16, 1.0]), torch.tensor([1.0, 1.0, 1.0]))
     tensor([ True,  True, False])
     """
-    return small <= whole * (DUST * torch.finfo(small.dtype).eps) ** 2
+    return (small <= whole * (DUST * torch.finfo(small.dtype).eps) ** 2) | (small < least_square(small.dtype))
+
+
+def least_square(kind: torch.dtype) -> float:
+    """Squares below this are at the end of the type's range, where quotients overflow: they count as none."""
+    return torch.finfo(kind).tiny / torch.finfo(kind).eps
 
 
 def unlit(spread_gki: Tensor, power_gk: Tensor, inputs: Inputs) -> Tensor:
@@ -45,7 +50,8 @@ def unlit(spread_gki: Tensor, power_gk: Tensor, inputs: Inputs) -> Tensor:
     """
     constant = is_dust(inputs.reach, inputs.size).unsqueeze(-2)
     least = DUST * torch.finfo(spread_gki.dtype).eps * inputs.reach.unsqueeze(-2)
-    return (spread_gki <= power_gk.unsqueeze(-1) * least) | constant
+    nothing = (spread_gki <= power_gk.unsqueeze(-1) * least) | constant
+    return nothing | (spread_gki < least_square(spread_gki.dtype))
 
 
 @dataclass(frozen=True)
