@@ -4,8 +4,11 @@ Letters: g group, n sample, s place, i input, k unit (units.py). A metric is a w
 each unit's incoming inputs and bias; a block keeps part of it, centred: weighted mean and weighted spread,
 never the cancelling difference of raw moments, so that float32 survives inputs offset by 1000 standard deviations.
 
-A look is measured in two steps: `moments` are raw sums around a fixed centre, which add up over calls,
-cotangents and layers that share weights; `settle` turns the sum into the block's state.
+A look is measured in three steps: `moments` are raw sums around a fixed centre, which add up over sightings
+and cotangents; `settle` turns the sum into the block's centred state; `merge` averages it into the state of
+earlier looks and damps it. Damping adds a share of each input's own range times the unit's average weight M00:
+relative to nothing but itself, so it follows every rescaling and shift of an input or a unit. An input that
+did not vary in a look learns nothing there and forgets nothing: a pixel lit once a day keeps its metric.
 """
 
 from __future__ import annotations
@@ -90,6 +93,11 @@ class Inputs:
     size: Tensor
 
 
+def varied_range(inputs: Inputs) -> Tensor:
+    """[g,i] the reach of each input, 0 where it is constant but for rounding."""
+    return inputs.reach.masked_fill(is_dust(inputs.reach, inputs.size), 0)
+
+
 class Shape(ABC):
     """One kind of block. Stateless: states are dictionaries of tensors, kept by the optimizer."""
 
@@ -104,12 +112,16 @@ class Shape(ABC):
         """Raw sums around the centre. They add up."""
 
     @abstractmethod
-    def settle(self, raw: State, inputs: Inputs, biased: bool, damping: float) -> State:
-        """The state one look gives."""
+    def settle(self, raw: State, inputs: Inputs, biased: bool) -> State:
+        """The state one look gives, undamped, with the inputs' "range" [g,i] and, without a bias, "power" [g,k]."""
 
     @abstractmethod
-    def merge(self, old: State, new: State, share: float, biased: bool) -> State:
-        """Moving average: `share` of the new, the rest of the old, exactly as if raw moments were averaged."""
+    def pool(self, old: State, new: State, share: float, biased: bool) -> State:
+        """Two parts of one look: `share` of the new, the rest of the old, exactly as if raw moments were averaged."""
+
+    @abstractmethod
+    def merge(self, old: State | None, new: State, share: float, biased: bool, damping: float) -> State:
+        """Moving average of damped looks; the first is taken whole."""
 
     def ready(self, state: State, damping: float) -> State:
         """Add what solving needs and averaging does not (inverses)."""

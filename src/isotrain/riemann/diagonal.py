@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from isotrain.riemann.blocks import Inputs, Seen, Shape, State, gradients, is_dust, power, unlit
+from isotrain.riemann.blocks import Inputs, Seen, Shape, State, gradients, is_dust, power, unlit, varied_range
 
 
 def second_moments(seen: Seen) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -44,14 +44,28 @@ def quotient(numerator: Tensor, denominator: Tensor) -> Tensor:
     return torch.where(denominator > 0, numerator / denominator, 0)
 
 
-def average_spreads(old: Tensor, new: Tensor, share: float, between: Tensor | float = 0.0) -> Tensor:
-    """Moving average of spreads, infinite where an input was never seen to vary (so that its step is 0).
+def average_spreads(old: Tensor, new: Tensor, share: float, varied_gi: Tensor, between: Tensor | float) -> Tensor:
+    """Moving average of spreads over the looks in which each input varied.
 
-    >>> average_spreads(torch.tensor([torch.inf, torch.inf]), torch.tensor([2.0, torch.inf]), 0.5)
-    tensor([1., inf])
+    A spread is infinite where the input never told the unit anything, so that its step is 0.
+
+    >>> one, inf = torch.ones(1, 1, 3), torch.inf
+    >>> varied = torch.tensor([[True, True, False]])
+    >>> average_spreads(torch.tensor([[[inf, 1.0, 1.0]]]), 2 * one, 0.5, varied, 0.0)
+    tensor([[[2.0000, 1.5000, 1.0000]]])
     """
-    seen = torch.lerp(old.nan_to_num(torch.nan, 0.0), new.nan_to_num(torch.nan, 0.0), share) + between
+    pace = torch.where(varied_gi, share, 0.0).to(new.dtype).unsqueeze(-2)
+    seen = torch.lerp(torch.where(old == torch.inf, new, old), new, pace) + between
     return seen.masked_fill_(seen == 0, torch.inf)
+
+
+def damped(spread_gki: Tensor, scale_gk: Tensor, range_gi: Tensor, damping: float) -> Tensor:
+    """Spread plus damping times the unit's weight times the input's range; 0 where there is nothing.
+
+    >>> damped(torch.zeros(1, 1, 2), torch.ones(1, 1), torch.tensor([[2.0, 0.0]]), 0.5)
+    tensor([[[1., 0.]]])
+    """
+    return torch.addcmul(spread_gki, scale_gk.unsqueeze(-1), damping * range_gi.unsqueeze(-2))
 
 
 class Diagonal(Shape):
@@ -72,18 +86,24 @@ class Diagonal(Shape):
         m00, _, mii, total = second_moments(seen)
         return {"m00": m00, "mii": mii, "power": total}
 
-    def settle(self, raw: State, inputs: Inputs, biased: bool, damping: float) -> State:
-        """Damping: relative to the power of the errors times the reach of the inputs, and of the bias (1)."""
-        spread = raw["mii"] + damping * raw["power"].unsqueeze(-1) * inputs.reach.unsqueeze(-2)
-        m00 = torch.where(is_dust(raw["m00"], raw["power"]), 0, raw["m00"] + damping * raw["power"])
-        return {"m00": m00, "spread": spread.masked_fill_(unlit(spread, raw["power"], inputs), torch.inf)}
+    def settle(self, raw: State, inputs: Inputs, biased: bool) -> State:
+        """An input that tells a unit nothing gets no spread."""
+        spread = raw["mii"].masked_fill(unlit(raw["mii"], raw["power"], inputs), 0)
+        m00 = torch.where(is_dust(raw["m00"], raw["power"]), 0, raw["m00"])
+        return {"m00": m00, "spread": spread, "power": raw["power"], "range": varied_range(inputs)}
 
-    def merge(self, old: State, new: State, share: float, biased: bool) -> State:
+    def pool(self, old: State, new: State, share: float, biased: bool) -> State:
         """Entrywise."""
-        return {
-            "m00": torch.lerp(old["m00"], new["m00"], share),
-            "spread": average_spreads(old["spread"], new["spread"], share),
-        }
+        state = {name: torch.lerp(old[name], new[name], share) for name in ("m00", "spread", "power")}
+        return {**state, "range": torch.maximum(old["range"], new["range"])}
+
+    def merge(self, old: State | None, new: State, share: float, biased: bool, damping: float) -> State:
+        """Entrywise, damped by the average power."""
+        past = new if old is None else old
+        state = {name: torch.lerp(past[name], new[name], share) for name in ("m00", "power")}
+        fresh = damped(new["spread"], state["power"], new["range"], damping)
+        before = torch.full_like(fresh, torch.inf) if old is None else old["spread"]
+        return {**state, "spread": average_spreads(before, fresh, share, new["range"] > 0, 0.0)}
 
     def solve(
         self, state: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from isotrain.riemann.blocks import Inputs, Seen, Shape, State, is_dust
+from isotrain.riemann.blocks import Inputs, Seen, Shape, State, is_dust, varied_range
 from isotrain.riemann.dense_inverse import covariant_inverse
 from isotrain.riemann.diagonal import quotient
 
@@ -45,16 +45,16 @@ class Kronecker(Shape):
         extra = quotient(guest_gki, variance.unsqueeze(-2)).mean(-1)
         return {**raw, "factor": raw["factor"] + (torch.diag_embed(extra) if self.full else extra)}
 
-    def settle(self, raw: State, inputs: Inputs, biased: bool, damping: float) -> State:
-        """Covariance around the mean (around zero without a bias); its inverse is formed after merging."""
+    def settle(self, raw: State, inputs: Inputs, biased: bool) -> State:
+        """Covariance around the mean (around zero without a bias)."""
         count = raw["count"].view(-1, 1)
         shift = raw["sum"] / count if biased else torch.zeros_like(raw["sum"])
         covariance = raw["square"] / count.unsqueeze(-1) - shift.unsqueeze(-1) * shift.unsqueeze(-2)
-        variance = covariance.diagonal(dim1=-2, dim2=-1)
-        variance.masked_fill_(is_dust(variance, inputs.size), 0)
-        return {"mean": inputs.centre + shift, "covariance": covariance, "factor": raw["factor"]}
+        covariance.diagonal(dim1=-2, dim2=-1).masked_fill_(is_dust(inputs.reach, inputs.size), 0)
+        centre = inputs.centre + shift
+        return {"mean": centre, "covariance": covariance, "factor": raw["factor"], "range": varied_range(inputs)}
 
-    def merge(self, old: State, new: State, share: float, biased: bool) -> State:
+    def pool(self, old: State, new: State, share: float, biased: bool) -> State:
         """Means and covariances combine with the term for the distance of the means."""
         apart = new["mean"] - old["mean"]
         between = share * (1 - share) * apart.unsqueeze(-1) * apart.unsqueeze(-2)
@@ -62,11 +62,17 @@ class Kronecker(Shape):
             "mean": old["mean"] + share * apart,
             "covariance": torch.lerp(old["covariance"], new["covariance"], share) + between,
             "factor": torch.lerp(old["factor"], new["factor"], share),
+            "range": torch.maximum(old["range"], new["range"]),
         }
 
+    def merge(self, old: State | None, new: State, share: float, biased: bool, damping: float) -> State:
+        """As `pool`; damping enters the inverses alone."""
+        return new if old is None else self.pool(old, new, share, biased)
+
     def ready(self, state: State, damping: float) -> State:
-        """Inverses, damped relative to the diagonals."""
-        state["inverse"] = covariant_inverse(state["covariance"], damping)
+        """Inverses: of the covariance damped by the inputs' ranges, of the units' errors by their diagonal."""
+        covariance = state["covariance"] + torch.diag_embed(damping * state["range"])
+        state["inverse"] = covariant_inverse(covariance, 0.0)
         if self.full:
             state["factor_inverse"] = covariant_inverse(state["factor"], damping)
         return state

@@ -100,7 +100,7 @@ def refresh(
     model: nn.Module,
     calls: list[Call],
     layers: dict[nn.Module, list[Units]],
-    shapes: dict[Units, tuple[Shape, float]],
+    shapes: dict[Units, Shape],
     probe: Probe,
     likelihoods: Likelihoods,
     generators: Callable[[int, torch.device], torch.Generator],
@@ -111,7 +111,7 @@ def refresh(
 ) -> Fresh:
     """Look at every call, and measure the metric of this batch.
 
-    `shapes` gives the shape and damping of every block. `generators` gives a random stream for the
+    `shapes` gives the shape of every block. `generators` gives a random stream for the
     place of a call. `natural`: a curvature will be asked for.
 
     Raises:
@@ -139,8 +139,7 @@ def refresh(
         fresh.loss += share * sum(float(h.evidence.loss) * h.likelihood.weight for h in heads)
         for units, state in settled.items():
             if units in fresh.states:
-                shape, _ = shapes[units]
-                state = shape.merge(fresh.states[units], state, 1 / (turn + 1), units.bias is not None)
+                state = shapes[units].pool(fresh.states[units], state, 1 / (turn + 1), units.bias is not None)
             fresh.states[units] = state
     return fresh
 
@@ -153,7 +152,7 @@ def _errors(seen: Look, cotangents: Iterator[Cotangents], keep: bool) -> list[li
 def settle(
     seen: Look,
     errors: list[list[Tensor | None]],
-    shapes: dict[Units, tuple[Shape, float]],
+    shapes: dict[Units, Shape],
     probe: Probe,
     ranks: Ranks,
 ) -> dict[Units, State]:
@@ -165,7 +164,7 @@ def settle(
     guests: dict[Units, State] = {}
     found: dict[Units, State] = {}
     for units in sorted(places, key=lambda u: bool(u.guests)):
-        shape, damping = shapes[units]
+        shape = shapes[units]
         kind = _kind(units)
         inputs = [seen.sightings[p].inputs() for p in places[units]]
         if units.one_hot:
@@ -196,7 +195,7 @@ def settle(
         for guest in units.guests:
             if guest in guests:
                 raw = shape.host(raw, guests[guest]["mii"].transpose(-1, -2), plain)
-        found[units] = shape.settle(raw, plain, units.bias is not None, damping)
+        found[units] = shape.settle(raw, plain, units.bias is not None)
     return found
 
 

@@ -249,10 +249,10 @@ class Riemannian(Optimizer):
     def _look(self, moving: list[tuple[dict[str, Any], Units]], scale: float) -> Fresh:
         """Measure this batch; refuse what cannot be measured."""
         lead = self.param_groups[0]
-        shapes: dict[Units, tuple[Shape, float]] = {}
+        shapes: dict[Units, Shape] = {}
         for group, units in moving:
             for one in (units, *units.guests):
-                shapes[one] = (_shape(group, one), group["damping"])
+                shapes[one] = _shape(group, one)
         step = lead["step"]
 
         def generators(turn: int, device: torch.device) -> torch.Generator:
@@ -301,14 +301,14 @@ class Riemannian(Optimizer):
             factor = sign / scale
             shape = _shape(group, units)
             old = self._state(units)
+            measured = "spread" in old or "covariance" in old
             state = old
             if fresh is not None:
-                state = fresh.states[units]
-                if "spread" in old or "covariance" in old:
-                    share = share_of_new(looks, group["decay"])
-                    state = shape.merge(old, state, share, units.bias is not None)
+                past = old if measured else None
+                share = share_of_new(looks, group["decay"])
+                state = shape.merge(past, fresh.states[units], share, units.bias is not None, group["damping"])
                 state = shape.ready(state, group["damping"])
-            elif not ("spread" in old or "covariance" in old):
+            elif not measured:
                 raise NotObserved(
                     f"layer '{units.name}' has a gradient for the first time between two looks: it was not part of "
                     f"the function when the metric was measured. It joins at the next look; set refresh=1, or let "

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from isotrain.riemann.blocks import Inputs, Seen, Shape, State, is_dust, unlit
-from isotrain.riemann.diagonal import Diagonal, average_spreads, quotient, second_moments
+from isotrain.riemann.blocks import Inputs, Seen, Shape, State, is_dust, unlit, varied_range
+from isotrain.riemann.diagonal import Diagonal, average_spreads, damped, quotient, second_moments
 
 
 class QuasiDiagonal(Shape):
@@ -34,30 +34,45 @@ class QuasiDiagonal(Shape):
         m00, m0i, mii, total = second_moments(seen)
         return {"m00": m00, "m0i": m0i, "mii": mii, "power": total}
 
-    def settle(self, raw: State, inputs: Inputs, biased: bool, damping: float) -> State:
-        """A bias whose errors cancel is ignored, a constant input gets no spread; damping is per input and unit."""
+    def settle(self, raw: State, inputs: Inputs, biased: bool) -> State:
+        """A bias whose errors cancel is ignored; an input that tells a unit nothing gets no spread."""
         if not biased:
-            return Diagonal().settle(raw, inputs, biased, damping)
+            return Diagonal().settle(raw, inputs, biased)
         m00 = torch.where(is_dust(raw["m00"], raw["power"]), 0, raw["m00"])
-        inverse = quotient(torch.ones_like(m00), m00)
-        shift = raw["m0i"] * inverse.unsqueeze(-1)
+        shift = quotient(raw["m0i"], m00.unsqueeze(-1))
         spread = torch.addcmul(raw["mii"], raw["m0i"], shift, value=-1)
-        power = raw["power"].unsqueeze(-1)
-        spread.addcmul_(power, damping * inputs.reach.unsqueeze(-2))
-        spread.masked_fill_(unlit(spread, raw["power"], inputs), torch.inf)
-        return {"m00": m00, "mean": shift.add_(inputs.centre.unsqueeze(-2)), "spread": spread}
+        spread.masked_fill_(unlit(spread, raw["power"], inputs), 0)
+        mean = shift.add_(inputs.centre.unsqueeze(-2))
+        return {"m00": m00, "mean": mean, "spread": spread, "range": varied_range(inputs)}
 
-    def merge(self, old: State, new: State, share: float, biased: bool) -> State:
-        """Weighted means and spreads combine with the term for the distance of the means."""
-        if not biased:
-            return Diagonal().merge(old, new, share, biased)
+    def _means(self, old: State, new: State, share: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Averages of M00 and of the weighted means, and the spread between the means."""
         a, b = (1 - share) * old["m00"], share * new["m00"]
         m00 = a + b
         part = torch.where(m00 > 0, b / m00, share).unsqueeze(-1)
         apart = new["mean"] - old["mean"]
         mean = torch.where(part < 1, torch.addcmul(old["mean"], part, apart), new["mean"])
-        between = apart.square_().mul_(a.unsqueeze(-1) * part)
-        return {"m00": m00, "mean": mean, "spread": average_spreads(old["spread"], new["spread"], share, between)}
+        return m00, mean, apart.square_().mul_(a.unsqueeze(-1) * part)
+
+    def pool(self, old: State, new: State, share: float, biased: bool) -> State:
+        """Weighted means and spreads combine with the term for the distance of the means."""
+        if not biased:
+            return Diagonal().pool(old, new, share, biased)
+        m00, mean, between = self._means(old, new, share)
+        spread = torch.lerp(old["spread"], new["spread"], share) + between
+        return {"m00": m00, "mean": mean, "spread": spread, "range": torch.maximum(old["range"], new["range"])}
+
+    def merge(self, old: State | None, new: State, share: float, biased: bool, damping: float) -> State:
+        """As `pool`, but damped, and an input is averaged over the looks in which it varied."""
+        if not biased:
+            return Diagonal().merge(old, new, share, biased, damping)
+        if old is None:
+            spread = damped(new["spread"], new["m00"], new["range"], damping)
+            return {"m00": new["m00"], "mean": new["mean"], "spread": spread.masked_fill_(spread == 0, torch.inf)}
+        m00, mean, between = self._means(old, new, share)
+        fresh = damped(new["spread"], m00, new["range"], damping)
+        spread = average_spreads(old["spread"], fresh, share, new["range"] > 0, between)
+        return {"m00": m00, "mean": mean, "spread": spread}
 
     def solve(
         self, state: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None

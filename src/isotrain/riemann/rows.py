@@ -44,17 +44,26 @@ class Rows(Shape):
         met = flat.new_zeros(self.rows).index_fill_(0, row, 1.0)
         return {"mii": total.T.unsqueeze(0), "met": met}
 
-    def settle(self, raw: State, inputs: Inputs, biased: bool, damping: float) -> State:
-        """Damping relative to the average row."""
-        met = (raw["met"] > 0).to(raw["met"])
-        average = raw["mii"].sum(-1, keepdim=True) / met.sum().clamp_min(1)
-        return {"spread": torch.where(met > 0, raw["mii"] + damping * average, 0), "turns": met}
+    def settle(self, raw: State, inputs: Inputs, biased: bool) -> State:
+        """The rows met."""
+        return {"spread": raw["mii"], "turns": (raw["met"] > 0).to(raw["met"])}
 
-    def merge(self, old: State, new: State, share: float, biased: bool) -> State:
-        """Rows move only when met: a running mean at first, then by `share`."""
+    def pool(self, old: State, new: State, share: float, biased: bool) -> State:
+        """Two parts of one look."""
+        return {
+            "spread": torch.lerp(old["spread"], new["spread"], share),
+            "turns": torch.maximum(old["turns"], new["turns"]),
+        }
+
+    def merge(self, old: State | None, new: State, share: float, biased: bool, damping: float) -> State:
+        """Rows move only when met: a running mean at first, then by `share`. Damping is relative to the average row."""
+        average = new["spread"].sum(-1, keepdim=True) / new["turns"].sum().clamp_min(1)
+        fresh = torch.where(new["turns"] > 0, new["spread"] + damping * average, 0)
+        if old is None:
+            return {"spread": fresh, "turns": new["turns"]}
         turns = old["turns"] + new["turns"]
         pace = torch.where(new["turns"] > 0, (1 / turns.clamp_min(1)).clamp_min(share), 0)
-        return {"spread": old["spread"] + pace * (new["spread"] - old["spread"]), "turns": turns}
+        return {"spread": old["spread"] + pace * (fresh - old["spread"]), "turns": turns}
 
     def solve(
         self, state: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None

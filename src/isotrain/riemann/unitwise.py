@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from isotrain.riemann.blocks import Inputs, Seen, Shape, State, gradients, is_dust, power, unlit
+from isotrain.riemann.blocks import Inputs, Seen, Shape, State, gradients, is_dust, power, unlit, varied_range
 from isotrain.riemann.dense_inverse import covariant_inverse
 from isotrain.riemann.diagonal import quotient
 
@@ -45,27 +45,41 @@ class Unitwise(Shape):
         """On the diagonal of every unit's block."""
         return {**raw, "mij": raw["mij"] + torch.diag_embed(guest_gki)}
 
-    def settle(self, raw: State, inputs: Inputs, biased: bool, damping: float) -> State:
-        """Covariance of each unit's per-sample gradient given its bias's, damped per input and unit."""
+    def settle(self, raw: State, inputs: Inputs, biased: bool) -> State:
+        """Covariance of each unit's per-sample gradient given its bias's."""
         m00 = torch.where(is_dust(raw["m00"], raw["power"]), 0, raw["m00"])
         shift = quotient(raw["m0i"], m00.unsqueeze(-1)) if biased else torch.zeros_like(raw["m0i"])
         spread = raw["mij"] - raw["m0i"].unsqueeze(-1) * shift.unsqueeze(-2)
         variance = spread.diagonal(dim1=-2, dim2=-1)
-        variance.add_(damping * raw["power"].unsqueeze(-1) * inputs.reach.unsqueeze(-2))
         variance.masked_fill_(unlit(variance, raw["power"], inputs), 0)
         mean = inputs.centre.unsqueeze(-2) + shift
-        return {"m00": m00, "mean": mean, "spread": spread}
+        return {"m00": m00, "power": raw["power"], "mean": mean, "spread": spread, "range": varied_range(inputs)}
 
-    def merge(self, old: State, new: State, share: float, biased: bool) -> State:
-        """As the quasi-diagonal merge, with whole matrices."""
+    def pool(self, old: State, new: State, share: float, biased: bool) -> State:
+        """As the quasi-diagonal one, with whole matrices."""
         a, b = (1 - share) * old["m00"], share * new["m00"]
         m00 = a + b
         part = torch.where(m00 > 0, b / m00, share).unsqueeze(-1)
         apart = new["mean"] - old["mean"]
-        mean = torch.where(part < 1, old["mean"] + part * apart, new["mean"])
-        between = (a.unsqueeze(-1) * part).unsqueeze(-1) * apart.unsqueeze(-1) * apart.unsqueeze(-2)
-        spread = torch.lerp(old["spread"], new["spread"], share) + (between if biased else 0)
-        return {"m00": m00, "mean": mean, "spread": spread}
+        mean = torch.where(part < 1, torch.addcmul(old["mean"], part, apart), new["mean"])
+        spread = torch.lerp(old["spread"], new["spread"], share)
+        if biased:
+            spread += (a.unsqueeze(-1) * part).unsqueeze(-1) * apart.unsqueeze(-1) * apart.unsqueeze(-2)
+        power = torch.lerp(old["power"], new["power"], share)
+        kept = torch.maximum(old["range"], new["range"])
+        return {"m00": m00, "power": power, "mean": mean, "spread": spread, "range": kept}
+
+    def merge(self, old: State | None, new: State, share: float, biased: bool, damping: float) -> State:
+        """As `pool`, but damped on the diagonal; the diagonal of an input that did not vary does not fade."""
+        state = new if old is None else self.pool(old, new, share, biased)
+        extra = damping * state["power"].unsqueeze(-1) * new["range"].unsqueeze(-2)
+        if old is None:
+            spread = state["spread"] + torch.diag_embed(extra)
+        else:
+            still = old["spread"].diagonal(dim1=-2, dim2=-1) * (new["range"] <= 0).unsqueeze(-2)
+            spread = state["spread"] + share * torch.diag_embed(extra + still)
+        return {"m00": state["m00"], "power": state["power"], "mean": state["mean"], "spread": spread,
+                "range": state["range"]}  # fmt: skip
 
     def ready(self, state: State, damping: float) -> State:
         """The inverse of every unit's block (damping is in the spread already)."""
