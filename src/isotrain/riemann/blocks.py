@@ -156,4 +156,4 @@ def gradients(seen: Seen, most: int = 1 << 24) -> list[tuple[Tensor, Tensor]]:
     per_sample = max(1, d.shape[0] * d.shape[-1] * max(1, x.shape[-1]))
     chunk = max(1, most // per_sample)
     pairs = zip(d.split(chunk, 1), x.split(chunk, 1), strict=True)
-    return [(torch.einsum("gnsk,gnsi->gnki", dc, xc), dc.sum(2)) for dc, xc in pairs]
+    return [(dc.transpose(-1, -2) @ xc, dc.sum(2)) for dc, xc in pairs]

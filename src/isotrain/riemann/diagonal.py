@@ -10,28 +10,26 @@ from torch import Tensor
 from isotrain.riemann.blocks import Inputs, Seen, Shape, State, gradients, is_dust, power, unlit, varied_range
 
 
-def second_moments(seen: Seen) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Sums over samples of g0^2 [g,k], g0 g_i and g_i^2 [g,k,i] of the per-sample gradients, and the errors' power.
+def second_moments(seen: Seen, mixed: bool) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+    """Sums over samples of g0^2 [g,k], g0 g_i (if `mixed`) and g_i^2 [g,k,i], and the errors' power [g,k].
 
-    One place a sample: two products of matrices. Several: the gradient of each sample is formed.
+    g are the per-sample gradients. One place a sample: two products of matrices. Several: the gradient of
+    each sample is formed.
     """
     if seen.apart:
         seen = seen.split()
     x, d = seen.inputs, seen.errors
     total = power(d)
     if d.shape[2] == 1:
-        x_gni, q_gnk = x.squeeze(2), d.squeeze(2).square()
-        return (
-            q_gnk.sum(1),
-            q_gnk.transpose(1, 2) @ x_gni,
-            q_gnk.transpose(1, 2) @ x_gni.square(),
-            total,
-        )
-    m00 = m0i = mii = torch.zeros((), dtype=d.dtype, device=d.device)
+        x_gni, q_gkn = x.squeeze(2), d.squeeze(2).square().transpose(1, 2)
+        return q_gkn.sum(2), q_gkn @ x_gni if mixed else None, q_gkn @ x_gni.square(), total
+    m00 = mii = torch.zeros((), dtype=d.dtype, device=d.device)
+    m0i = torch.zeros_like(m00) if mixed else None
     for g_gnki, g0_gnk in gradients(seen):
         m00 = m00 + g0_gnk.square().sum(1)
-        m0i = m0i + torch.einsum("gnk,gnki->gki", g0_gnk, g_gnki)
-        mii = mii + g_gnki.square().sum(1)
+        if m0i is not None:
+            m0i = m0i + (g0_gnk.unsqueeze(-1) * g_gnki).sum(1)
+        mii = mii + g_gnki.square_().sum(1)
     return m00, m0i, mii, total
 
 
@@ -83,7 +81,7 @@ class Diagonal(Shape):
 
     def moments(self, seen: Seen, biased: bool) -> State:
         """M00 and Mii around zero."""
-        m00, _, mii, total = second_moments(seen)
+        m00, _, mii, total = second_moments(seen, mixed=False)
         return {"m00": m00, "mii": mii, "power": total}
 
     def settle(self, raw: State, inputs: Inputs, biased: bool) -> State:

@@ -153,7 +153,13 @@ def conv_sight(layer: Conv, units: list[Units], args: tuple[Any, ...], out: Tens
             windows(batch, layer.kernel_size, cast(Any, layer.stride), cast(Any, layer.dilation)), layer.groups
         )
 
-    return [Sighting(units[0], out, inputs, _channels(layer.groups, layer.weight.ndim - 2))]
+    def respond(delta_gki: Tensor, delta0_gk: Tensor | None) -> Tensor:
+        weight = units[0].parts[0].place(delta_gki, layer.weight)
+        bias = None if delta0_gk is None else delta0_gk.reshape(-1)
+        return arrange(layer._conv_forward(x.to(weight), weight, bias))
+
+    arrange = _channels(layer.groups, layer.weight.ndim - 2)
+    return [Sighting(units[0], out, inputs, arrange, respond=respond)]
 
 
 def conv_transpose_units(name: str, layer: ConvTranspose) -> list[Units]:

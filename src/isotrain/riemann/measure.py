@@ -171,8 +171,7 @@ def settle(
             plain = Inputs(*(torch.zeros(0, dtype=kind, device=x.device) for x in inputs[:1] * 3))
         else:
             inputs = [x.to(kind) for x in inputs]
-            plain = plain_statistics(inputs, units, shape.centred and units.bias is not None, ranks)
-            inputs = [x - plain.centre.unsqueeze(1).unsqueeze(1) for x in inputs]
+            inputs, plain = centred(inputs, units, shape.centred and units.bias is not None, ranks)
         raw: State | None = None
         for x, place in zip(inputs, places[units], strict=True):
             for one in errors:
@@ -204,14 +203,17 @@ def _kind(units: Units) -> torch.dtype:
     return kind if kind.itemsize >= 4 else torch.float32
 
 
-def plain_statistics(inputs: list[Tensor], units: Units, centred: bool, ranks: Ranks) -> Inputs:
-    """Mean, reach and size of a layer's inputs [g,n,s,i] over its sightings."""
+def centred(inputs: list[Tensor], units: Units, shifted: bool, ranks: Ranks) -> tuple[list[Tensor], Inputs]:
+    """A layer's inputs [g,n,s,i] around their mean (if `shifted`) over its sightings, with plain statistics."""
     flat = inputs[0].flatten(1, 2) if len(inputs) == 1 else torch.cat([x.flatten(1, 2) for x in inputs], 1)
-    centre = ranks.average(flat.mean(1)) if centred else torch.zeros_like(flat[:, 0])
-    apart = (flat - centre.unsqueeze(1)).square_()
+    centre = ranks.average(flat.mean(1)) if shifted else torch.zeros_like(flat[:, 0])
+    if shifted:
+        inputs = [x - centre.unsqueeze(1).unsqueeze(1) for x in inputs]
+        flat = inputs[0].flatten(1, 2) if len(inputs) == 1 else flat - centre.unsqueeze(1)
+    apart = flat.square()
     variance = ranks.average(apart.mean(1))
     reach = variance if units.spatial else ranks.largest(apart.amax(1))
-    return Inputs(centre, reach, variance + centre.square())
+    return inputs, Inputs(centre, reach, variance + centre.square())
 
 
 def move(glance: Glance, direction: Direction) -> Iterator[tuple[Units, list[Moved]]]:
@@ -220,13 +222,17 @@ def move(glance: Glance, direction: Direction) -> Iterator[tuple[Units, list[Mov
         if sighting.units not in direction or all(e[place] is None for e in glance.errors):
             continue
         delta, delta0 = direction[sighting.units]
-        x = sighting.inputs()
-        if sighting.units.one_hot:
-            change = torch.nn.functional.embedding(x, delta[0].T).unsqueeze(0)
+        if sighting.respond is not None:
+            change = sighting.respond(delta, delta0)
         else:
-            change = torch.einsum("gnsi,gki->gnsk", x.to(delta), delta)
-        if delta0 is not None:
-            change = change + delta0.unsqueeze(1).unsqueeze(1)
+            x = sighting.inputs()
+            if sighting.units.one_hot:
+                change = torch.nn.functional.embedding(x, delta[0].T).unsqueeze(0)
+            else:
+                change = x.to(delta).flatten(1, 2) @ delta.transpose(1, 2)
+                change = change.unflatten(1, x.shape[1:3])
+            if delta0 is not None:
+                change = change + delta0.unsqueeze(1).unsqueeze(1)
         tap = sighting.arrange(sighting.tap.detach()) if sighting.values is None else sighting.values()
         values = tap.to(delta)
         moved = []

@@ -27,7 +27,7 @@ from isotrain.riemann.recurrent import CELLS, RECURRENT, cell_twin, recurrent_tw
 from isotrain.riemann.units import Sighting, Units
 
 SMALLEST = 16
-"""A sub-batch never has fewer samples than this (or the batch has fewer)."""
+"""A sub-batch never has fewer samples than this (or the batch has fewer); half, where a sample has many rows."""
 
 
 def innermost(model: nn.Module) -> nn.Module:
@@ -86,6 +86,7 @@ class Recorder:
         self.calls: list[Call] = []
         self._open: list[Call] = []
         self._told = False
+        self._smallest = SMALLEST
 
     def before(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         """Forward pre-hook of the model."""
@@ -108,6 +109,7 @@ class Recorder:
             self._tell("the model's outputs do not share the first dimension of its inputs")
             call.rows = None
             call.args, call.kwargs = call.whole
+        self._smallest = SMALLEST // 2 if outputs and outputs[0].ndim > 2 else SMALLEST
         call.whole = None
         call.labels = labels(output)
         call.samples = outputs[0].shape[0] if outputs and outputs[0].ndim else 1
@@ -129,7 +131,7 @@ class Recorder:
             if self.share < 1:
                 self._tell("the model's inputs do not share a first dimension")
             return None
-        m = min(n, max(SMALLEST, math.ceil(n * self.share - 1e-9)))
+        m = min(n, max(self._smallest, math.ceil(n * self.share - 1e-9)))
         if m >= n:
             return None
         device = next(t.device for t in tree_flatten(inputs)[0] if isinstance(t, Tensor))

@@ -31,7 +31,10 @@ class QuasiDiagonal(Shape):
 
     def moments(self, seen: Seen, biased: bool) -> State:
         """M00, M0i and Mii around the centre, and the power of the errors."""
-        m00, m0i, mii, total = second_moments(seen)
+        if not biased:
+            return Diagonal().moments(seen, biased)
+        m00, m0i, mii, total = second_moments(seen, mixed=True)
+        assert m0i is not None
         return {"m00": m00, "m0i": m0i, "mii": mii, "power": total}
 
     def settle(self, raw: State, inputs: Inputs, biased: bool) -> State:

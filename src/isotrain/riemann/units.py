@@ -138,6 +138,8 @@ class Sighting:
         tap: the pre-activation as the layer computed it, part of the graph of the look.
         inputs: gives [g,n,s,i] (indices [n,s] for one-hot units).
         arrange: turns the tap's gradient into [g,n,s,k].
+        respond: gives the change [g,n,s,k] of the pre-activations for steps of weights [g,k,i] and biases
+            [g,k] by a native kernel; None where a product with the inputs does it.
         values: gives the pre-activations [g,n,s,k]; None where that is the arranged tap itself.
     """
 
@@ -146,3 +148,4 @@ class Sighting:
     inputs: Callable[[], Tensor]
     arrange: Callable[[Tensor], Tensor]
     values: Callable[[], Tensor] | None = None
+    respond: Callable[[Tensor, Tensor | None], Tensor] | None = None

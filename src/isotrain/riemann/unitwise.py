@@ -37,7 +37,7 @@ class Unitwise(Shape):
         else:
             for g_gnki, g0_gnk in gradients(seen):
                 m00 = m00 + g0_gnk.square().sum(1)
-                m0i = m0i + torch.einsum("gnk,gnki->gki", g0_gnk, g_gnki)
+                m0i = m0i + (g0_gnk.unsqueeze(-1) * g_gnki).sum(1)
                 mij = mij + torch.einsum("gnki,gnkj->gkij", g_gnki, g_gnki)
         return {"m00": m00, "m0i": m0i, "mij": mij, "power": power(seen.errors)}
 
