@@ -11,6 +11,10 @@ from isotrain.errors import LikelihoodMismatch
 from isotrain.likelihood.base import Evidence, Likelihood, random_signs, refuse_sum
 
 
+ROUNDING = 1e-2
+"""Share of its size by which a gradient in bfloat16 (autocast) may miss its sum."""
+
+
 class Categorical(Likelihood):
     """Softmax over one dimension of the output (logits, or log-probabilities: the softmax of both is the same).
 
@@ -76,7 +80,10 @@ class Categorical(Likelihood):
         p = output.softmax(self._dim(output))
         cumulative = p.cumsum(self._dim(output))
         height = torch.rand(
-            cumulative.select(self._dim(output), 0).shape, generator=generator, device=output.device, dtype=p.dtype
+            cumulative.select(self._dim(output), 0).shape,
+            generator=generator,
+            device=output.device,
+            dtype=p.dtype,
         )
         below = cumulative < height.unsqueeze(self._dim(output)) * cumulative.narrow(self._dim(output), -1, 1)
         return below.sum(self._dim(output))
@@ -120,14 +127,13 @@ class Categorical(Likelihood):
     def evidence(self, output: Tensor, gradient: Tensor, batch_rows: float) -> Evidence:
         """Recover labels, weights and loss: the gradient of cross-entropy is scale * share * (p - target)."""
         if self.dim is None and output.ndim > 2 and self._found_dim is None:
-            self._found_dim = min((-1, 1), key=lambda d: float(gradient.sum(d).abs().sum()))
-            self.check(output)
+            return self._find_dim(output, gradient, batch_rows)
         dim = self._dim(output)
         p = output.softmax(dim)
         total = gradient.sum(dim, keepdim=True)
         # A row that is fitted to rounding has a gradient of rounding errors: it says nothing about its loss.
-        open_ = p.gather(dim, gradient.argmin(dim, keepdim=True)) < 1 - 1e-3
-        if float((open_ * total).abs().sum()) > 1e-3 * float((open_ * gradient).abs().sum()):
+        open_ = p.amax(dim, keepdim=True) < 1 - 1e-3
+        if float((open_ * total).abs().sum()) > ROUNDING * float((open_ * gradient).abs().sum()):
             self._require_log_probabilities(output, dim)
             gradient = gradient - p * total
         lowest, labels = gradient.min(dim, keepdim=True)
@@ -148,6 +154,19 @@ class Categorical(Likelihood):
         target = torch.full_like(p, self.label_smoothing / classes).scatter(dim, labels, high)
         loss = -(share * (target * output.log_softmax(dim)).sum(dim, keepdim=True)).sum()
         return Evidence((p - target) * (share > 0), share, loss)
+
+    def _find_dim(self, output: Tensor, gradient: Tensor, batch_rows: float) -> Evidence:
+        """Evidence for the likelier class dimension, which is kept if the loss turns out to be its cross-entropy."""
+        self._found_dim = min((-1, 1), key=lambda d: float(gradient.sum(d).abs().sum()))
+        sure = False
+        try:
+            self.check(output)
+            evidence = self.evidence(output, gradient, batch_rows)
+            sure = bool(gradient.any())
+        finally:
+            if not sure:
+                self._found_dim = None
+        return evidence
 
     def _require_log_probabilities(self, output: Tensor, dim: int) -> None:
         """The gradient does not sum to zero over the classes: only log-probabilities may do that."""

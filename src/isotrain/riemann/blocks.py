@@ -7,8 +7,9 @@ never the cancelling difference of raw moments, so that float32 survives inputs 
 A look is measured in three steps: `moments` are raw sums around a fixed centre, which add up over sightings
 and cotangents; `settle` turns the sum into the block's centred state; `merge` averages it into the state of
 earlier looks and damps it. Damping adds a share of each input's own range times the unit's average weight M00:
-relative to nothing but itself, so it follows every rescaling and shift of an input or a unit. An input that
-did not vary in a look learns nothing there and forgets nothing: a pixel lit once a day keeps its metric.
+relative to nothing but itself, so it follows every rescaling and shift of an input or a unit. An input's range
+is remembered, since one look may show a pixel at a hundredth of its brightness. An input that did not vary in a
+look learns nothing there and forgets nothing: a pixel lit once a day keeps its metric.
 """
 
 from __future__ import annotations
@@ -96,6 +97,15 @@ class Inputs:
 def varied_range(inputs: Inputs) -> Tensor:
     """[g,i] the reach of each input, 0 where it is constant but for rounding."""
     return inputs.reach.masked_fill(is_dust(inputs.reach, inputs.size), 0)
+
+
+RANGE_MEMORY = 0.99
+"""What an input's range keeps from look to look unless it is exceeded."""
+
+
+def remembered_range(old: State | None, new: State) -> Tensor:
+    """[g,i] the range of each input over the looks so far."""
+    return new["range"] if old is None else torch.maximum(RANGE_MEMORY * old["range"], new["range"])
 
 
 class Shape(ABC):

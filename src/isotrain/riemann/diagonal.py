@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from isotrain.riemann.blocks import Inputs, Seen, Shape, State, gradients, is_dust, power, unlit, varied_range
+from isotrain.riemann.blocks import Inputs, Seen, Shape, State, gradients, is_dust, power, remembered_range, unlit, varied_range
 
 
 def second_moments(seen: Seen, mixed: bool) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
@@ -42,28 +42,24 @@ def quotient(numerator: Tensor, denominator: Tensor) -> Tensor:
     return torch.where(denominator > 0, numerator / denominator, 0)
 
 
-def average_spreads(old: Tensor, new: Tensor, share: float, varied_gi: Tensor, between: Tensor | float) -> Tensor:
-    """Moving average of spreads over the looks in which each input varied.
+def average_spreads(
+    old: Tensor | None, new: Tensor, share: float, varied_gi: Tensor, floor_gki: Tensor, between: Tensor | float = 0.0
+) -> Tensor:
+    """Moving average, over the looks in which each input varied, of spreads with `floor` added.
 
-    A spread is infinite where the input never told the unit anything, so that its step is 0.
+    Never below the floor of now; infinite where the input never told the unit anything, so that its step is 0.
 
-    >>> one, inf = torch.ones(1, 1, 3), torch.inf
+    >>> inf, new, floor = torch.inf, torch.full((1, 1, 3), 2.0), torch.zeros(1, 1, 3)
     >>> varied = torch.tensor([[True, True, False]])
-    >>> average_spreads(torch.tensor([[[inf, 1.0, 1.0]]]), 2 * one, 0.5, varied, 0.0)
+    >>> average_spreads(torch.tensor([[[inf, 1.0, 1.0]]]), new, 0.5, varied, floor)
     tensor([[[2.0000, 1.5000, 1.0000]]])
     """
-    pace = torch.where(varied_gi, share, 0.0).to(new.dtype).unsqueeze(-2)
-    seen = torch.lerp(torch.where(old == torch.inf, new, old), new, pace) + between
-    return seen.masked_fill_(seen == 0, torch.inf)
-
-
-def damped(spread_gki: Tensor, scale_gk: Tensor, range_gi: Tensor, damping: float) -> Tensor:
-    """Spread plus damping times the unit's weight times the input's range; 0 where there is nothing.
-
-    >>> damped(torch.zeros(1, 1, 2), torch.ones(1, 1), torch.tensor([[2.0, 0.0]]), 0.5)
-    tensor([[[1., 0.]]])
-    """
-    return torch.addcmul(spread_gki, scale_gk.unsqueeze(-1), damping * range_gi.unsqueeze(-2))
+    fresh = new + floor_gki
+    if old is not None:
+        pace = torch.where(varied_gi, share, 0.0).to(new.dtype).unsqueeze(-2)
+        fresh = torch.lerp(torch.where(old == torch.inf, fresh, old), fresh, pace).add_(between)
+        fresh = torch.maximum(fresh, floor_gki, out=fresh)
+    return fresh.masked_fill_(fresh == 0, torch.inf)
 
 
 class Diagonal(Shape):
@@ -99,9 +95,11 @@ class Diagonal(Shape):
         """Entrywise, damped by the average power."""
         past = new if old is None else old
         state = {name: torch.lerp(past[name], new[name], share) for name in ("m00", "power")}
-        fresh = damped(new["spread"], state["power"], new["range"], damping)
-        before = torch.full_like(fresh, torch.inf) if old is None else old["spread"]
-        return {**state, "spread": average_spreads(before, fresh, share, new["range"] > 0, 0.0)}
+        kept = remembered_range(old, new)
+        floor = damping * state["power"].unsqueeze(-1) * kept.unsqueeze(-2)
+        before = None if old is None else old["spread"]
+        spread = average_spreads(before, new["spread"], share, new["range"] > 0, floor)
+        return {**state, "spread": spread, "range": kept}
 
     def solve(
         self, state: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None

@@ -17,21 +17,17 @@ class Watch:
     def __init__(self, call: Callable[..., None] | None = None) -> None:
         self.call = call
 
+    @torch.compiler.disable
     def __call__(self, *args: Any) -> None:
         """Run outside of compiled code: it keeps references and computes nothing."""
         if self.call is not None:
-            _outside(self.call, *args)
+            self.call(*args)
 
     def __reduce__(self) -> tuple[type[Watch], tuple[()]]:
         return Watch, ()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Watch:
         return Watch()
-
-
-@torch.compiler.disable
-def _outside(call: Callable[..., None], *args: Any) -> None:
-    call(*args)
 
 
 def watch(root: nn.Module, recorder: Recorder) -> Callable[[], None]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from isotrain.riemann.blocks import Inputs, Seen, Shape, State, is_dust, varied_range
+from isotrain.riemann.blocks import Inputs, Seen, Shape, State, is_dust, remembered_range, varied_range
 from isotrain.riemann.dense_inverse import covariant_inverse
 from isotrain.riemann.diagonal import quotient
 
@@ -67,7 +67,7 @@ class Kronecker(Shape):
 
     def merge(self, old: State | None, new: State, share: float, biased: bool, damping: float) -> State:
         """As `pool`; damping enters the inverses alone."""
-        return new if old is None else self.pool(old, new, share, biased)
+        return new if old is None else {**self.pool(old, new, share, biased), "range": remembered_range(old, new)}
 
     def ready(self, state: State, damping: float) -> State:
         """Inverses: of the covariance damped by the inputs' ranges, of the units' errors by their diagonal."""

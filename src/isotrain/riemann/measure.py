@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from isotrain.errors import LikelihoodMismatch, NotFinite
+from isotrain.errors import LikelihoodMismatch, NotFinite, NotObserved
 from isotrain.likelihood.base import Likelihood
 from isotrain.riemann.blocks import Inputs, Seen, Shape, State, add
 from isotrain.riemann.observe import Call, Look, look
@@ -38,6 +39,7 @@ class Fresh:
     glances: list[Glance]
     loss: float
     samples: int
+    blind: set[Units] = field(default_factory=set)
 
 
 def heads_of(call: Call, outputs: list[Tensor], likelihoods: Likelihoods, scale: float, sign: float) -> list[Head]:
@@ -122,7 +124,7 @@ def refresh(
     for turn, call in enumerate(calls):
         generator = generators(turn, call.outputs[0].device)
         with look(model, call, layers, probe.within) as seen:
-            heads = heads_of(call, seen.outputs, likelihoods, scale / len(calls), sign)
+            heads = ranks.together(partial(heads_of, call, seen.outputs, likelihoods, scale / len(calls), sign))
             errors = _errors(seen, probe.cotangents(heads, generator), keep=natural and probe.within is None)
             curved = errors if probe.signed else []
             if natural and not probe.signed and probe.within is None:
@@ -134,6 +136,7 @@ def refresh(
                 curved = _errors(again, Signs().cotangents(heads, generator), keep=False)
                 glance = Glance(again.samples, again.sightings, curved)
         fresh.glances.append(glance)
+        fresh.blind |= seen.blind
         fresh.samples += glance.samples
         share = call.samples / max(1, weight)
         fresh.loss += share * sum(float(h.evidence.loss) * h.likelihood.weight for h in heads)
@@ -161,6 +164,7 @@ def settle(
     for place, sighting in enumerate(seen.sightings):
         if sighting.units in shapes and any(e[place] is not None for e in errors):
             places.setdefault(sighting.units, []).append(place)
+    _require_same(list(shapes), places, ranks)
     guests: dict[Units, State] = {}
     found: dict[Units, State] = {}
     for units in sorted(places, key=lambda u: bool(u.guests)):
@@ -196,6 +200,19 @@ def settle(
                 raw = shape.host(raw, guests[guest]["mii"].transpose(-1, -2), plain)
         found[units] = shape.settle(raw, plain, units.bias is not None)
     return found
+
+
+def _require_same(every: list[Units], places: Mapping[Units, list[int]], ranks: Ranks) -> None:
+    """Every process sees the same layers, or none measures."""
+    if ranks.group is None:
+        return
+    agreed = ranks.same(torch.tensor([units in places for units in every]))
+    if not bool(agreed.all()):
+        name = every[int(agreed.long().argmin())].name
+        raise NotObserved(
+            f"layer '{name}' took part in this batch on some processes and not on others, which cannot measure it "
+            f"together. Let every process use the same layers, or pass plain=['{name}']."
+        )
 
 
 def _kind(units: Units) -> torch.dtype:

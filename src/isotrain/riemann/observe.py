@@ -12,6 +12,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -25,6 +26,9 @@ from isotrain.riemann.attention import attention_twin, attention_units
 from isotrain.riemann.layers import adapter_of
 from isotrain.riemann.recurrent import CELLS, RECURRENT, cell_twin, recurrent_twin, recurrent_units, silent_biases
 from isotrain.riemann.units import Sighting, Units
+
+_looking: ContextVar[bool] = ContextVar("looking", default=False)
+"""Whether a look is in progress: no optimizer of the model, this one or another, then records."""
 
 SMALLEST = 16
 """A sub-batch never has fewer samples than this (or the batch has fewer); half, where a sample has many rows."""
@@ -71,6 +75,7 @@ class Call:
     autocast: tuple[str, bool, torch.dtype]
     random: Any
     samples: int = 0
+    turn: int = 0
     outputs: list[Tensor] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     gradients: dict[int, Tensor] = field(default_factory=dict)
@@ -79,21 +84,28 @@ class Call:
 class Recorder:
     """Keeps the arguments of the model's calls, and the gradients at its outputs, while a look is due."""
 
-    def __init__(self, share: float) -> None:
+    def __init__(self, model: nn.Module, share: float) -> None:
         self.share = share
+        self.smallest = SMALLEST
         self.due = True
-        self.busy = False
+        self.parameters = list(model.parameters())
+        self.trainable: list[bool] | None = None
+        self.wrapper: nn.parallel.DistributedDataParallel | None = None
+        self.whole = True
         self.calls: list[Call] = []
         self._open: list[Call] = []
+        self._forwards = 0
         self._told = False
-        self._smallest = SMALLEST
 
     def before(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         """Forward pre-hook of the model."""
-        if not self.due or self.busy or not torch.is_grad_enabled():
+        # A layer that was unfrozen since the last look has no metric yet.
+        self.due = self.due or self.trainable != [p.requires_grad for p in self.parameters]
+        if not self.due or _looking.get() or not torch.is_grad_enabled():
             return
+        self.wrapper = nn.parallel.DistributedDataParallel._get_active_ddp_module()
         rows = self._rows((args, kwargs))
-        kept = tree_map(partial(_keep, rows=rows), (args, kwargs))
+        kept = tree_map(partial(_keep_input, rows=rows), (args, kwargs))
         device = next((t.device.type for t in tree_flatten(kept)[0] if isinstance(t, Tensor)), "cpu")
         cast = (device, torch.is_autocast_enabled(device), torch.get_autocast_dtype(device))
         random = (torch.get_rng_state(), torch.cuda.get_rng_state() if device == "cuda" else None)
@@ -101,25 +113,32 @@ class Recorder:
 
     def after(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         """Forward hook of the model."""
-        if not self._open or self.busy or not torch.is_grad_enabled():
+        if not self._open or _looking.get() or not torch.is_grad_enabled():
             return
         call = self._open.pop()
+        call.turn = self._forwards
+        self._forwards += 1
         outputs = tensors(output)
         if call.rows is not None and any(o.ndim == 0 or o.shape[0] != _length(call.whole) for o in outputs):
             self._tell("the model's outputs do not share the first dimension of its inputs")
             call.rows = None
-            call.args, call.kwargs = call.whole
-        self._smallest = SMALLEST // 2 if outputs and outputs[0].ndim > 2 else SMALLEST
+            call.args, call.kwargs = tree_map(partial(_keep_input, rows=None), call.whole)
+        self.smallest = SMALLEST // 2 if outputs and outputs[0].ndim > 2 else SMALLEST
         call.whole = None
         call.labels = labels(output)
         call.samples = outputs[0].shape[0] if outputs and outputs[0].ndim else 1
         for place, out in enumerate(outputs):
-            call.outputs.append(_keep(out, call.rows))
+            call.outputs.append(_copy(out, call.rows))
             if out.requires_grad:
                 out.register_hook(partial(self._arrived, call, place))
-        self.calls.append(call)
 
     def _arrived(self, call: Call, place: int, gradient: Tensor) -> None:
+        if _looking.get():
+            return
+        if not call.gradients:
+            # Only now: a forward whose graph is dropped (validation without no_grad) keeps nothing alive.
+            self.calls.append(call)
+            self.calls.sort(key=lambda one: one.turn)
         kept = _keep(gradient, call.rows)
         before = call.gradients.get(place)
         call.gradients[place] = kept if before is None else before + kept
@@ -127,11 +146,13 @@ class Recorder:
     def _rows(self, inputs: Any) -> Tensor | None:
         """Evenly spaced samples, or None for all of them: when told so, or when samples cannot be told apart."""
         n = _length(inputs)
+        if self.whole:
+            return None
         if n is None:
             if self.share < 1:
                 self._tell("the model's inputs do not share a first dimension")
             return None
-        m = min(n, max(self._smallest, math.ceil(n * self.share - 1e-9)))
+        m = min(n, max(self.smallest, math.ceil(n * self.share - 1e-9)))
         if m >= n:
             return None
         device = next(t.device for t in tree_flatten(inputs)[0] if isinstance(t, Tensor))
@@ -148,24 +169,29 @@ class Recorder:
         Raises:
             NoBackward: there is none.
         """
-        calls = [call for call in self.calls if call.gradients]
-        if not calls:
-            called = "was not called (call the model itself, not its parts)" if not self.calls else "was called"
+        if not self.calls:
+            called = "was called" if self._forwards else "was not called (call the model itself, not its parts)"
             raise NoBackward(
                 f"step() has nothing to look at: since the last step the model {called} and no gradient came back "
                 "to its output. Call loss.backward() on a loss of model(x) first. If the model was compiled with "
                 "fullgraph=True after the optimizer was made, make the optimizer from the compiled model."
             )
-        return calls
+        return list(self.calls)
 
     def stale(self) -> None:
         """Drop the calls whose gradient has come back: their gradients are being cleared."""
-        self.calls = [call for call in self.calls if not call.gradients]
+        self.calls.clear()
+
+    def resume(self, share: float, smallest: int) -> None:
+        """Start afresh where a saved run left off."""
+        self.forget()
+        self.share, self.smallest, self.trainable = share, smallest, [p.requires_grad for p in self.parameters]
 
     def forget(self) -> None:
         """Drop what was kept."""
         self.calls.clear()
         self._open.clear()
+        self._forwards = 0
 
 
 def tensors(output: Any) -> list[Tensor]:
@@ -200,6 +226,18 @@ def _keep(value: Any, rows: Tensor | None) -> Any:
     return value.detach() if rows is None else value.detach().index_select(0, rows.to(value.device))
 
 
+def _copy(value: Any, rows: Tensor | None) -> Any:
+    """As it is now: what follows may write on the original."""
+    kept = _keep(value, rows)
+    return kept.clone() if kept is not value and rows is None else kept
+
+
+def _keep_input(value: Any, rows: Tensor | None) -> Any:
+    """Inputs that need gradients still do in the look: re-entrant checkpoints go by that."""
+    kept = _copy(value, rows)
+    return kept.requires_grad_() if isinstance(value, Tensor) and value.requires_grad else kept
+
+
 @contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
     """Whatever a forward does to buffers and attributes of the model's modules is undone at the end."""
@@ -224,6 +262,8 @@ class Look:
     sightings: list[Sighting]
     outputs: list[Tensor]
     samples: int
+    blind: set[Units]
+    """Units whose layer ran without gradients: a re-entrant checkpoint, or the model's own no_grad."""
 
     def errors(self, cotangents: dict[int, Tensor], last: bool = True) -> list[Tensor | None]:
         """The gradient at every tap for the given cotangents at the outputs; None where none arrives."""
@@ -243,11 +283,16 @@ class Look:
             )
         except RuntimeError as error:
             if "heckpoint" in str(error):
-                raise UnsupportedOperation(
-                    "activation checkpointing with use_reentrant=True hides the layers inside it from isotrain: "
-                    "pass use_reentrant=False to torch.utils.checkpoint.checkpoint."
-                ) from error
+                raise hidden_by_checkpoint() from error
             raise
+
+
+def hidden_by_checkpoint(layer: str = "") -> UnsupportedOperation:
+    """The error for a re-entrant checkpoint, which runs its layers where no look can follow."""
+    return UnsupportedOperation(
+        f"activation checkpointing with use_reentrant=True hides the layers inside it from isotrain{layer}: "
+        "pass use_reentrant=False to torch.utils.checkpoint.checkpoint."
+    )
 
 
 @contextmanager
@@ -263,17 +308,21 @@ def look(
     context for the forward pass (a metric that changes how derivatives propagate).
     """
     sightings: list[Sighting] = []
+    blind: set[Units] = set()
     device, cast, dtype = call.autocast
     open_ = True
 
     def note(sighting: Sighting) -> None:
-        if open_:
+        if not torch.is_grad_enabled():
+            blind.add(sighting.units)
+        elif open_:
             sightings.append(sighting)
 
     def hook(module: nn.Module, args: Any, kwargs: Any, output: Tensor) -> Tensor | None:
         adapter = adapter_of(module)
         assert adapter is not None
         if not torch.is_grad_enabled():
+            blind.update(layers[module])
             return None
         if not output.requires_grad:
             output = output.detach().requires_grad_()
@@ -283,6 +332,7 @@ def look(
         return output.clone()  # an in-place activation then writes on the copy, not on the tap
 
     with ExitStack() as stack:
+        stack.callback(_looking.reset, _looking.set(True))
         stack.enter_context(undisturbed(model))
         stack.enter_context(torch.random.fork_rng(devices=None if device == "cuda" else []))
         torch.set_rng_state(call.random[0])
@@ -301,7 +351,7 @@ def look(
         with nullcontext() if within is None else within():
             outputs = tensors(model(*call.args, **call.kwargs))
         open_ = False
-        yield Look(sightings, outputs, outputs[min(call.gradients)].shape[0])
+        yield Look(sightings, outputs, outputs[min(call.gradients)].shape[0], blind)
 
 
 def _twin_of(module: nn.Module) -> Any:

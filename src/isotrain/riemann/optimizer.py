@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from isotrain.errors import BadCheckpoint, BadOption, DegenerateMetric, NoBackward, NotFinite, NotObserved, UnknownName
+from isotrain.errors import BadOption, DegenerateMetric, NoBackward, NotFinite, NotObserved, UnknownName
 from isotrain.likelihood import named
 from isotrain.likelihood.base import Likelihood
-from isotrain.riemann import steplength
-from isotrain.riemann.average import due, share_of_new
+from isotrain.riemann import saved, scaling, steplength
+from isotrain.riemann.average import EAGER_STEPS, due, share_of_new
 from isotrain.riemann.blocks import Shape, State
 from isotrain.riemann.claims import Change, claims
 from isotrain.riemann.diagonal import Diagonal
@@ -22,7 +22,7 @@ from isotrain.riemann.hooks import watch
 from isotrain.riemann.kronecker import Kronecker
 from isotrain.riemann.measure import Direction, Fresh, move, refresh
 from isotrain.riemann.network import Network
-from isotrain.riemann.observe import Recorder, innermost
+from isotrain.riemann.observe import Recorder, hidden_by_checkpoint, innermost
 from isotrain.riemann.plainrule import plain_step
 from isotrain.riemann.probes import probe
 from isotrain.riemann.quasidiagonal import QuasiDiagonal
@@ -34,9 +34,8 @@ from isotrain.riemann.unitwise import Unitwise
 SHAPES: dict[str, Shape] = {
     s.name: s for s in (Diagonal(), QuasiDiagonal(), Unitwise(), Kronecker(), Kronecker(full=True))
 }
-VERSION = 1
 LikelihoodLike = str | Likelihood
-_PROGRESS = {"step": 0, "looks": 0, "curvature": 0.0, "loss": 0.0}
+_PROGRESS = {"step": 0, "looks": 0, "curvature": 0.0, "loss": 0.0, "first_loss": 0.0}
 
 
 class Riemannian(Optimizer):
@@ -56,7 +55,7 @@ class Riemannian(Optimizer):
         shape: "diagonal", "quasi-diagonal", "unitwise", "kronecker" or "kronecker-full".
         decay: what the moving average of the metric keeps at a refresh. Default 0.95 (plain rule 0.99).
         refresh: steps between two looks (the first 20 steps each take one).
-        subsample: share of the batch looked at, never fewer than 16 samples.
+        subsample: share of the batch looked at, never fewer than 16 samples (the first 20 looks: all of it).
         damping: relative, covariant damping. Default 0.1 (plain rule 0).
         momentum: what the moving average of the gradient keeps. Default 0.
         weight_decay: share of every weight and bias removed at a step, times lr (decoupled).
@@ -131,10 +130,8 @@ class Riemannian(Optimizer):
             "weight_decay": weight_decay,
             "maximize": maximize,
         }
-        self._recorder = Recorder(subsample)
+        self._recorder = Recorder(self._root, subsample)
         self._blocks: list[tuple[dict[str, Any], Units]] = []
-        self.grad_scale: Tensor | None = None
-        self.found_inf: Tensor | None = None
         super().__init__([{"params": list(self._root.parameters())}] if params is None else list(params), defaults)
         self.param_groups[0].update(_PROGRESS)
         self._arm()
@@ -145,7 +142,7 @@ class Riemannian(Optimizer):
         """Hook the model's own forward; unhook when the optimizer goes."""
         self._arrange()
         self._close = weakref.finalize(self, watch(self._root, self._recorder))
-        self._recorder.due = self._due()
+        self._expect()
 
     def _arrange(self) -> None:
         """Which group every block belongs to."""
@@ -155,6 +152,12 @@ class Riemannian(Optimizer):
             groups = [group_of[p] for p in units.parameters if p in group_of]
             if not groups:
                 continue
+            if units.half_frozen:
+                frozen = [self._network.names[p] for p in units.parameters if not p.requires_grad]
+                raise BadOption(
+                    f"layer '{units.name}' is frozen in part ('{frozen[0]}' has requires_grad=False): a unit moves as "
+                    f"one. Freeze all of its parameters or none, or pass plain=['{units.name}']."
+                )
             if len(groups) < len(units.parameters) or any(g is not groups[0] for g in groups):
                 raise BadOption(
                     f"the weight and bias of layer '{units.name}' are in different parameter groups: a unit moves as "
@@ -169,15 +172,24 @@ class Riemannian(Optimizer):
             group.setdefault("natural", False) if group["lr"] is not None else group.update(lr=1.0, natural=True)
         for name in set(group) - {"params", *self.defaults, *_PROGRESS, "initial_lr", "param_names"}:
             raise UnknownName("option", name, self.defaults)
+        for name in ("metric", "refresh", "subsample", "maximize"):
+            if group.get(name, self.defaults[name]) != self.defaults[name]:
+                raise BadOption(
+                    f"{name}={group[name]!r} in a parameter group: the metric is the whole model's. Leave it out, or "
+                    f"give it to all: Riemannian(model, {name}={group[name]!r})."
+                )
         _check_options({**self.defaults, **group})
         super().add_param_group(group)
-        names = self._network.names
-        for p in self.param_groups[-1]["params"]:
-            if p not in names:
-                self.param_groups.pop()
-                raise BadOption(f"a parameter of shape {tuple(p.shape)} in the group does not belong to the model.")
-        if hasattr(self, "_close"):
-            self._arrange()
+        try:
+            for p in self.param_groups[-1]["params"]:
+                if p not in self._network.names:
+                    raise BadOption(f"a parameter of shape {tuple(p.shape)} in the group does not belong to the model.")
+            if hasattr(self, "_close"):
+                self._arrange()
+        except BadOption:
+            self.param_groups.pop()
+            raise
+        self._recorder.trainable = None
 
     def claims(self) -> frozenset[Change]:
         """The changes of variables under which this optimizer makes exactly the same run (docs/claims.md).
@@ -198,6 +210,11 @@ class Riemannian(Optimizer):
         self._recorder.stale()
         super().zero_grad(set_to_none)
 
+    def _expect(self) -> None:
+        """Tell the recorder what the next step needs."""
+        self._recorder.due = self._due()
+        self._recorder.whole = self.param_groups[0]["step"] < EAGER_STEPS
+
     def _due(self) -> bool:
         lead = self.param_groups[0]
         return due(lead["step"], lead["refresh"])
@@ -215,30 +232,44 @@ class Riemannian(Optimizer):
 
         After an error parameters and state are as before.
         """
+        if not self._close.alive:
+            raise NotObserved(
+                "the optimizer was closed, its hooks are gone from the model: make a new one and give it the old "
+                "one's state_dict()."
+            )
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        if self.found_inf is not None and bool(self.found_inf):
+        try:
+            if not scaling.skipped(self):
+                self._step()
+        finally:
             self._recorder.forget()
-            return loss
-        scale = 1.0 if self.grad_scale is None else float(self.grad_scale)
+        return loss
+
+    def _step(self) -> None:
+        scale = scaling.of_gradients(self)
+        if any(units.half_frozen for _, units in self._blocks):
+            self._arrange()  # raises, naming the layer that was frozen in part since
         moving = [(group, units) for group, units in self._blocks if units.trained]
         if not moving and not any(p.grad is not None for p in self._network.plain):
             raise NoBackward("step() was called and no parameter has a gradient: call loss.backward() first.")
         self._refuse_strays()
-        fresh = self._look(moving, scale) if self._due() and moving else None
+        fresh = self._look(moving, scaling.of_loss(self)) if self._recorder.due and moving else None
         states, momenta, direction, duals = self._propose(moving, fresh, scale)
         progress = self._progress(moving, fresh, states, direction, duals)
         self._require_finite(moving, duals)
+        for p in self._network.plain:
+            self._require_finite_gradient(p)
         self._apply(moving, states, momenta, direction, duals, progress)
         for group in self.param_groups:
             plain = [p for p in group["params"] if p in self._network.plain and p.grad is not None]
             plain_step(self.state, plain, group, scale)
         self.param_groups[0].update(progress)
-        self._recorder.forget()
-        self._recorder.due = self._due()
-        return loss
+        self._expect()
+        if fresh is not None:
+            self._recorder.trainable = [p.requires_grad for p in self._recorder.parameters]
 
     def _refuse_strays(self) -> None:
         for group in self.param_groups:
@@ -260,20 +291,19 @@ class Riemannian(Optimizer):
             return torch.Generator(device).manual_seed(key & 0x7FFFFFFFFFFF)
 
         calls = self._recorder.seen()
-        self._recorder.busy = True
-        try:
-            fresh = refresh(
-                self._root, calls, self._network.layers, shapes, self._probe, self._likelihoods, generators,
-                any(group["natural"] for group, _ in moving), self._ranks, scale, -1.0 if lead["maximize"] else 1.0,
-            )  # fmt: skip
-        finally:
-            self._recorder.busy = False
+        self._ranks.adopt(self._recorder.wrapper)
+        fresh = refresh(
+            self._root, calls, self._network.layers, shapes, self._probe, self._likelihoods, generators,
+            any(group["natural"] for group, _ in moving), self._ranks, scale, -1.0 if lead["maximize"] else 1.0,
+        )  # fmt: skip
         if lead["looks"] == 0 and fresh.samples < 2:
             raise DegenerateMetric(
                 "the first batch holds 1 sample, which has no spread to measure a metric from: "
                 "use at least 2 samples in the first step."
             )
         for _, units in moving:
+            if units not in fresh.states and units in fresh.blind:
+                raise hidden_by_checkpoint(f" ('{units.name}')")
             if units not in fresh.states:
                 raise NotObserved(
                     f"layer '{units.name}' has a gradient but was not seen in the model's forward: its weights are used "
@@ -284,7 +314,7 @@ class Riemannian(Optimizer):
         return fresh
 
     def _state(self, units: Units) -> State:
-        kept = self.state[units.anchor]
+        kept = self.state.get(units.anchor, {})
         return {name[len(units.key) :]: t for name, t in kept.items() if name.startswith(units.key)}
 
     def _propose(
@@ -308,11 +338,14 @@ class Riemannian(Optimizer):
                 share = share_of_new(looks, group["decay"])
                 state = shape.merge(past, fresh.states[units], share, units.bias is not None, group["damping"])
                 state = shape.ready(state, group["damping"])
+                if "reach" in old:
+                    state["reach"] = old["reach"]
             elif not measured:
+                self._recorder.due = True
                 raise NotObserved(
                     f"layer '{units.name}' has a gradient for the first time between two looks: it was not part of "
-                    f"the function when the metric was measured. It joins at the next look; set refresh=1, or let "
-                    "every layer take part from the start."
+                    "the function when the metric was measured. Nothing was changed, the next step takes a look; to "
+                    "avoid this error set refresh=1, or let every layer take part from the start."
                 )
             v = units.weights(_gradient_times(factor))
             v0 = units.biases(_gradient_times(factor))
@@ -343,7 +376,9 @@ class Riemannian(Optimizer):
             return progress
         progress["looks"] += 1
         progress["loss"] = fresh_loss = self._ranks.mean(fresh.loss)
-        if lead["looks"]:
+        if not lead["looks"]:
+            progress["first_loss"] = fresh_loss
+        else:
             progress["loss"] = 0.9 * lead["loss"] + 0.1 * fresh_loss
         if not natural:
             return progress
@@ -360,7 +395,7 @@ class Riemannian(Optimizer):
         curvature = self._ranks.mean(curvature / len(fresh.glances))
         dual = sum(float(duals[u].sum()) for u in natural)
         for units, entries in moved.items():
-            bound = steplength.reach(entries, duals[units], _shape(natural[units], units).per_unit)
+            bound = steplength.reach(entries, duals[units], _shape(natural[units], units).per_unit, states[units].get("reach"))
             states[units] = {**states[units], "reach": self._ranks.smallest(bound)}
         if dual > 0:
             progress["curvature"] = steplength.smooth(lead["curvature"], curvature / dual, lead["looks"])
@@ -375,16 +410,20 @@ class Riemannian(Optimizer):
             if bool(torch.isfinite(duals[units]).all()):
                 continue
             for p in units.parameters:
-                if p.grad is not None and not bool(torch.isfinite(p.grad).all()):
-                    raise NotFinite(
-                        f"the gradient of '{self._network.names[p]}' is not finite "
-                        f"({int((~torch.isfinite(p.grad)).sum())} of {p.grad.numel()} entries): the loss is NaN or "
-                        "infinite, or overflowed. Nothing was changed; look at the batch that caused it."
-                    )
+                self._require_finite_gradient(p)
             raise NotFinite(
                 f"the step of layer '{units.name}' is not finite though its gradient is: its metric overflowed. "
                 "Nothing was changed; use float32 or float64 parameters, or damping > 0."
             )
+
+    def _require_finite_gradient(self, p: nn.Parameter) -> None:
+        if p.grad is None or bool(torch.isfinite(p.grad).all()):
+            return
+        raise NotFinite(
+            f"the gradient of '{self._network.names[p]}' is not finite "
+            f"({int((~torch.isfinite(p.grad)).sum())} of {p.grad.numel()} entries): the loss is NaN or "
+            "infinite, or overflowed. Nothing was changed; look at the batch that caused it."
+        )
 
     def _apply(
         self,
@@ -397,7 +436,8 @@ class Riemannian(Optimizer):
     ) -> None:
         """Move the parameters and keep the new state."""
         dual = float(sum(duals[u].sum().double() for g, u in moving if g["natural"]) or 0.0)
-        natural = steplength.natural_length(progress["curvature"], dual, progress["loss"])
+        loss = min(progress["loss"], progress["first_loss"])
+        natural = steplength.natural_length(progress["curvature"], dual, loss)
         bounds = {
             units: steplength.bound(natural, duals[units], states[units]["reach"], _shape(group, units).per_unit)
             for group, units in moving
@@ -429,32 +469,33 @@ class Riemannian(Optimizer):
             for name, value in {**states[units], **momenta.get(units, {})}.items():
                 kept[units.key + name] = value
 
+    def _mark(self) -> dict[str, Any]:
+        return {
+            "version": saved.VERSION,
+            "metric": self._probe.name,
+            "plain": sorted(self._plain_names),
+            "sizes": saved.sizes(self.param_groups),
+            "seed": self._seed,
+            "smallest": self._recorder.smallest,
+        }
+
     def state_dict(self) -> dict[str, Any]:
         """As any optimizer's, with the composition it belongs to."""
-        saved = super().state_dict()
-        saved["isotrain"] = {"version": VERSION, "metric": self._probe.name}
-        return saved
+        return {**super().state_dict(), "isotrain": self._mark()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Resume: the next steps are bit for bit those of the run that was saved.
 
         Raises:
-            BadCheckpoint: the state is another optimizer's, another version's or another composition's.
+            BadCheckpoint: the state is another optimizer's, version's, model's or composition's.
         """
-        mark = state_dict.get("isotrain")
-        if not isinstance(mark, Mapping):
-            raise BadCheckpoint("the state was not saved by isotrain.Riemannian (it has no 'isotrain' entry).")
-        if mark.get("version") != VERSION:
-            raise BadCheckpoint(f"the state has version {mark.get('version')!r}, this isotrain reads {VERSION}.")
-        if mark.get("metric") != self._probe.name:
-            raise BadCheckpoint(f"the state has metric {mark.get('metric')!r}, this optimizer {self._probe.name!r}.")
-        shapes = [g["shape"] for g in self.param_groups], [g["shape"] for g in state_dict["param_groups"]]
-        if shapes[0] != shapes[1]:
-            raise BadCheckpoint(f"the state has shapes {shapes[1]}, this optimizer {shapes[0]}.")
+        mark = saved.require_own(state_dict, self.param_groups, self._mark())
         super().load_state_dict({k: v for k, v in state_dict.items() if k != "isotrain"})
+        saved.restore(self.state, state_dict, self.param_groups)
         self._arrange()
-        self._recorder.forget()
-        self._recorder.due = self._due()
+        self._seed = mark["seed"]
+        self._recorder.resume(self.param_groups[0]["subsample"], mark["smallest"])
+        self._expect()
 
     def __getstate__(self) -> dict[str, Any]:
         return {
@@ -466,6 +507,7 @@ class Riemannian(Optimizer):
             "_probe": self._probe,
             "_seed": self._seed,
             "_plain_names": self._plain_names,
+            "_smallest": self._recorder.smallest,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -475,8 +517,8 @@ class Riemannian(Optimizer):
         self._root = innermost(self._model)
         self._network = Network(self._root, self._plain_names)
         self._ranks = Ranks(self._model)
-        self.grad_scale = self.found_inf = None
-        self._recorder = Recorder(self.defaults["subsample"])
+        self._recorder = Recorder(self._root, self.defaults["subsample"])
+        self._recorder.resume(self.param_groups[0]["subsample"], state["_smallest"])
         self._arm()
 
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from isotrain.riemann.blocks import Inputs, Seen, Shape, State, is_dust, unlit, varied_range
-from isotrain.riemann.diagonal import Diagonal, average_spreads, damped, quotient, second_moments
+from isotrain.riemann.blocks import Inputs, Seen, Shape, State, is_dust, remembered_range, unlit, varied_range
+from isotrain.riemann.diagonal import Diagonal, average_spreads, quotient, second_moments
 
 
 class QuasiDiagonal(Shape):
@@ -69,13 +69,12 @@ class QuasiDiagonal(Shape):
         """As `pool`, but damped, and an input is averaged over the looks in which it varied."""
         if not biased:
             return Diagonal().merge(old, new, share, biased, damping)
-        if old is None:
-            spread = damped(new["spread"], new["m00"], new["range"], damping)
-            return {"m00": new["m00"], "mean": new["mean"], "spread": spread.masked_fill_(spread == 0, torch.inf)}
-        m00, mean, between = self._means(old, new, share)
-        fresh = damped(new["spread"], m00, new["range"], damping)
-        spread = average_spreads(old["spread"], fresh, share, new["range"] > 0, between)
-        return {"m00": m00, "mean": mean, "spread": spread}
+        kept = remembered_range(old, new)
+        m00, mean, between = (new["m00"], new["mean"], 0.0) if old is None else self._means(old, new, share)
+        floor = m00.unsqueeze(-1) * (damping * kept).unsqueeze(-2)
+        before = None if old is None else old["spread"]
+        spread = average_spreads(before, new["spread"], share, new["range"] > 0, floor, between)
+        return {"m00": m00, "mean": mean, "spread": spread, "range": kept}
 
     def solve(
         self, state: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None

@@ -2,16 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar, cast
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+from isotrain.errors import IsotrainError
+
+T = TypeVar("T")
 
 
 class Ranks:
     """The processes that train one model together; alone, every method returns its argument."""
 
     def __init__(self, model: nn.Module) -> None:
+        while hasattr(model, "_orig_mod"):
+            model = model._orig_mod
+        self.device = next((p.device for p in model.parameters()), torch.device("cpu"))  # nccl reduces nothing else
         self.group = model.process_group if isinstance(model, nn.parallel.DistributedDataParallel) else None
+
+    def adopt(self, wrapper: nn.parallel.DistributedDataParallel | None) -> None:
+        """The model turned out to be called inside a wrapper that was put around it later."""
+        if self.group is None and wrapper is not None:
+            self.group = wrapper.process_group
+
+    def together(self, work: Callable[[], T]) -> T:
+        """Do local work that may refuse its share of the batch: where one process does, all do, and none waits.
+
+        Raises:
+            IsotrainError: this process, or another, refused.
+        """
+        if self.group is None:
+            return work()
+        refusal: IsotrainError | None = None
+        result: T | None = None
+        try:
+            result = work()
+        except IsotrainError as error:
+            refusal = error
+        refused = self.largest(torch.tensor(float(refusal is not None), device=self.device))
+        if refusal is not None:
+            raise refusal
+        if refused:
+            raise IsotrainError("another process refused its share of this batch: see its message. Nothing was changed.")
+        return cast(T, result)
+
+    def same(self, here: Tensor) -> Tensor:
+        """Where all processes agree with the booleans given here."""
+        number = here.to(self.device, torch.float32)
+        return self.largest(number.clone()) == self.smallest(number.clone())
 
     @property
     def rank(self) -> int:
@@ -39,4 +80,4 @@ class Ranks:
 
     def mean(self, value: float) -> float:
         """Mean of a number over the processes."""
-        return value if self.group is None else float(self.average(torch.tensor(value, dtype=torch.float64)))
+        return value if self.group is None else float(self.average(torch.tensor(value, dtype=torch.float64, device=self.device)))

@@ -60,11 +60,12 @@ def quadratic(moved: list[Moved], samples: int) -> Tensor:
     return torch.stack(roots).sum().square()
 
 
-def reach(moved: list[Moved], dual_gk: Tensor, per_unit: bool) -> Tensor:
+def reach(moved: list[Moved], dual_gk: Tensor, per_unit: bool, old: Tensor | None) -> Tensor:
     """[g,k]: how far each unit may go, in units of the root of its dual norm v_k'w_k.
 
-    The ratio of the two norms changes slowly, so it is measured at a refresh and used until the next.
-    A unit without any spread (weights that start at zero) has no scale of its own and is not bounded.
+    The ratio of the two norms changes slowly, so it is measured at a refresh and used until the next. A unit
+    that had no gradient then cannot be measured: it keeps its `old` reach, or waits for the next refresh. A
+    unit without any spread (weights that start at zero) has no scale of its own and is not bounded.
     """
     change = torch.cat([m.change.flatten(1, 2) for m in moved], 1)
     values = torch.cat([m.values.flatten(1, 2) for m in moved], 1)
@@ -73,7 +74,8 @@ def reach(moved: list[Moved], dual_gk: Tensor, per_unit: bool) -> Tensor:
     rms = change.square().mean(1)
     dual = dual_gk if per_unit else dual_gk.sum().expand_as(dual_gk)
     bound = UNIT * (spread * dual.clamp_min(0) / rms).sqrt()
-    return torch.where(flat | ~(rms > 0) | ~(dual > 0), torch.inf, bound)
+    bound = torch.where(flat, torch.inf, bound)
+    return torch.where((rms > 0) & (dual > 0), bound, torch.zeros_like(bound) if old is None else old)
 
 
 def bound(length: float, dual_gk: Tensor, reach_gk: Tensor, per_unit: bool) -> Tensor:

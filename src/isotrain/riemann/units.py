@@ -111,6 +111,11 @@ class Units:
         """Whether any of the parameters received a gradient."""
         return any(p.grad is not None for p in self.parameters)
 
+    @property
+    def half_frozen(self) -> bool:
+        """Whether some of the parameters need gradients and some do not."""
+        return len({p.requires_grad for p in self.parameters}) == 2
+
     def weights(self, of: Callable[[nn.Parameter], Tensor]) -> Tensor:
         """[g,k,i] of whatever `of` gives for each parameter (its gradient, its value)."""
         if not self.parts:

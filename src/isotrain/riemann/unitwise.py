@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from isotrain.riemann.blocks import Inputs, Seen, Shape, State, gradients, is_dust, power, unlit, varied_range
+from isotrain.riemann.blocks import Inputs, Seen, Shape, State, gradients, is_dust, power, remembered_range, unlit, varied_range
 from isotrain.riemann.dense_inverse import covariant_inverse
 from isotrain.riemann.diagonal import quotient
 
@@ -72,14 +72,17 @@ class Unitwise(Shape):
     def merge(self, old: State | None, new: State, share: float, biased: bool, damping: float) -> State:
         """As `pool`, but damped on the diagonal; the diagonal of an input that did not vary does not fade."""
         state = new if old is None else self.pool(old, new, share, biased)
-        extra = damping * state["power"].unsqueeze(-1) * new["range"].unsqueeze(-2)
+        kept = remembered_range(old, new)
+        floor = damping * state["power"].unsqueeze(-1) * kept.unsqueeze(-2)
+        spread = state["spread"].clone()
+        diagonal = spread.diagonal(dim1=-2, dim2=-1)
         if old is None:
-            spread = state["spread"] + torch.diag_embed(extra)
+            diagonal.add_(floor)
         else:
             still = old["spread"].diagonal(dim1=-2, dim2=-1) * (new["range"] <= 0).unsqueeze(-2)
-            spread = state["spread"] + share * torch.diag_embed(extra + still)
-        return {"m00": state["m00"], "power": state["power"], "mean": state["mean"], "spread": spread,
-                "range": state["range"]}  # fmt: skip
+            diagonal.add_(share * (floor * (new["range"] > 0).unsqueeze(-2) + still))
+            diagonal.copy_(torch.maximum(diagonal, floor))
+        return {**state, "spread": spread, "range": kept}
 
     def ready(self, state: State, damping: float) -> State:
         """The inverse of every unit's block (damping is in the spread already)."""
