@@ -1,6 +1,7 @@
 """A model of your own, audited: how much does its training depend on how it was written down?
 
-    isotrain audit examples/audit_my_model.py:build --optimizers sgd,adam,riemannian --steps 100 --out audit.html
+    isotrain audit examples/audit_my_model.py:build --optimizers sgd,adam,riemannian --steps 100 --out
+    audit.html
 
 `build` makes the model and `batches` gives pairs (x, y); `held_out` is used by `isotrain compare`.
 Run as a script, this file audits itself in a few seconds.

@@ -1,7 +1,7 @@
 """The `isotrain` command.
 
-Nothing heavy is imported here: torch comes in with the command that needs it, so that `--help` answers at once.
-Results go to stdout, everything else to stderr. A fault of the user's is one line and exit code 2.
+Nothing heavy is imported here: torch comes in with the command that needs it, so that `--help` answers at
+once. Results go to stdout, everything else to stderr. A fault of the user's is one line and exit code 2.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ Optimizers = Annotated[
 Data = Annotated[
     str | None,
     typer.Option(
-        help="`digits`, `mnist`, a folder, an .npz or .pt file with x and y, or FILE.py:FUNCTION giving batches. "
+        help="`digits`, `mnist`, a folder, an .npz or .pt file with x and y, or FILE.py:FUNCTION giving "
+        "batches. "
         "Left out: `batches` of the model's own file."
     ),
 ]
@@ -67,7 +68,7 @@ def _options(
 
 @app.command()
 def demo(
-    steps: Annotated[int, typer.Option(min=2, help="Steps of each run.")] = 400,
+    steps: Annotated[int, typer.Option(min=2, help="Steps of each run.")] = 300,
     seed: Seed = 0,
     out: Annotated[Path, typer.Option(help="Folder for report.html, report.png and report.json.")] = Path(
         "runs/demo"
@@ -113,16 +114,23 @@ def audit(
 
     The model is rewritten in other coordinates, function unchanged, and every version is trained.
 
-    Example: `isotrain audit examples/audit_my_model.py:build --optimizers sgd,adam,riemannian --out audit.html`
+    Example: `isotrain audit examples/audit_my_model.py:build --optimizers sgd,adam,riemannian --out
+    audit.html`
     """
     from isotrain.app.userfile import handed_over
     from isotrain.lab.audit import audit as run
 
     build, batches, _ = handed_over(model, data, batch, seed)
     result = run(
-        build, batches, _names(optimizers), changes if changes == "all" else _names(changes), steps, seed, _dtype(dtype),
+        build,
+        batches,
+        _names(optimizers),
+        changes if changes == "all" else _names(changes),
+        steps,
+        seed,
+        _dtype(dtype),
         progress=not as_json,
-    )  # fmt: skip
+    )
     written = [result.save(path) for path in out or []]
     if as_json:
         _print_json(result)

@@ -21,10 +21,11 @@ def show_demo(result: Demo, written: Sequence[Path]) -> None:
     table = Table(
         title="Final training loss: one function at the start, written down six ways", title_justify="left"
     )
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     settings = list(next(iter(result.finals.values())))
     for setting in settings:
-        table.add_column(setting.replace(", inverted", "\ninverted"), justify="right")
+        name, _, inverted = setting.partition(", ")
+        table.add_column(f"{name}\n{'1 - x' if inverted else 'x'}", justify="right")
     table.add_column("spread", justify="right")
     for trainer, finals in result.finals.items():
         color = COLORS[result.reading(trainer)]

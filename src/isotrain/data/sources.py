@@ -1,7 +1,8 @@
 """Where data is looked for: a name, a file or a function, given on the command line or in the environment.
 
 * ``digits``: scikit-learn's, always there;
-* ``mnist``: the four idx files, in ``mnist/`` of the folder named by ``$ISOTRAIN_DATA``; or that folder's own path;
+* ``mnist``: the four idx files, in ``mnist/`` of the folder named by ``$ISOTRAIN_DATA``; or that folder's own
+  path;
 * ``FILE.npz`` or ``FILE.pt`` with arrays ``x`` and ``y``: read without pickle, so that a file can do no harm;
 * ``FILE.py:NAME``: a function of the user's own that returns batches.
 """
@@ -95,7 +96,10 @@ def read_arrays(path: Path) -> Pairs:
 
 
 def batched(pairs: Pairs, size: int, seed: int = 0) -> list[Pairs]:
-    """Minibatches in an order drawn once from the seed; the last one is left out if it is smaller than the others.
+    """Minibatches in an order drawn once from the seed; what does not fill the last one is left out.
+
+    Raises:
+        BadData: minibatches of nothing.
 
     >>> [len(x) for x, y in batched((torch.rand(7, 2), torch.rand(7)), 3)]
     [3, 3]
@@ -105,4 +109,4 @@ def batched(pairs: Pairs, size: int, seed: int = 0) -> list[Pairs]:
     x, y = pairs
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
     whole = max(1, len(x) // size) * size
-    return [(x[at], y[at]) for at in order[:whole].split(size)]
+    return [(x[at], y[at]) for at in order[:whole].view(-1, min(size, len(x)))]

@@ -1,11 +1,12 @@
 """Does a trainer depend on how the network was written down?
 
-The model is rewritten in other variables (`changes`), so that every version is the same function at the start; each
-version is trained on the same minibatches in the same order. A trainer that does not feel the change gives the same
-loss curve. The *gap* is the largest difference between the two curves, over all steps, in units of the loss.
+The model is rewritten in other variables (`changes`), so that every version is the same function at the
+start; each version is trained on the same minibatches in the same order. A trainer that does not feel the
+change gives the same loss curve. The *gap* is the largest difference between the two curves, over all steps,
+in units of the loss.
 
-Before anything is compared, one run is repeated: if the repetition differs, a comparison would measure chance, and
-the audit refuses.
+Before anything is compared, one run is repeated: if the repetition differs, a comparison would measure
+chance, and the audit refuses.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ from isotrain.lab.runs import Run, progress_bar, train
 
 ORIGINAL = "original"
 
-# Of the first loss. Two float64 runs of the same trajectory stay well under the first figure after hundreds of steps,
-# two float32 runs under the second (docs/audit.md); a hundredth of the first loss can be seen on a plot.
+# Of the first loss. Two float64 runs of the same trajectory stay well under the first figure after hundreds
+# of steps, two float32 runs under the second (docs/audit.md); a hundredth of the first loss can be seen on a
+# plot.
 SAME = {torch.float64: 1e-6, torch.float32: 1e-3}
 CLOSE = 1e-2
 REPEATED_STEPS = 25
@@ -40,7 +42,8 @@ class Report:
     """What an audit found.
 
     Attributes:
-        gaps: optimizer -> change -> largest difference of the two loss curves (inf: only one of them diverged).
+        gaps: optimizer -> change -> largest difference of the two loss curves (inf: only one of them
+            diverged).
         curves: optimizer -> "original" or change -> loss at every step.
         verdict: the findings in words.
         refused: change -> why this model cannot be rewritten so.
@@ -58,7 +61,7 @@ class Report:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def reading(self, optimizer: str, change: str) -> str:
-        """ "same", "close", "differs" or "diverged": the word for one gap."""
+        """The word for one gap: same, close, differs or diverged."""
         curve = self.curves[optimizer][change]
         if not math.isfinite(self.gaps[optimizer][change]) or not math.isfinite(curve[-1]):
             return "diverged"
@@ -104,11 +107,12 @@ def audit(
         build: makes the model; see `isotrain.lab.problem` for the forms it may take.
         batches: pairs ``(x, y)``; gone round again if there are fewer than `steps`.
         optimizers: names (``"adam"``, ``"adam@3e-3"``) or functions of the model.
-        changes: ``"all"`` that the model can absorb, or names (``"sigmoid+input-inversion"`` is one after the other).
+        changes: ``"all"`` that the model can absorb, or names (``"sigmoid+input-inversion"`` is one after the
+            other).
         steps: how many steps each run takes.
         seed: of the model, the runs and the changes.
-        dtype: arithmetic of all runs; None keeps the model's own. In float64, rounding is too small to be mistaken
-            for a dependence.
+        dtype: arithmetic of all runs; None keeps the model's own. In float64, rounding is too small to be
+            mistaken for a dependence.
         progress: show a bar when stderr is a terminal.
 
     Returns:
@@ -192,9 +196,12 @@ def _refuse_chance(trainer: Trainer, first: Run, again: Run, task: Problem) -> N
     dtype = next(task.model.parameters()).dtype
     if gap > SAME.get(dtype, SAME[torch.float32]) * max(abs(first.losses[0]), 1e-12):
         raise NotDeterministic(
-            f"the same run of {trainer.label}, repeated, differs by {gap:.2g} within {len(again.losses)} steps: an audit "
-            "would measure chance. Likely causes: random numbers drawn outside torch's own generator (numpy, random, a "
-            "generator kept by the model), a counter or cache kept between calls, or CUDA kernels that are not "
+            f"the same run of {trainer.label}, repeated, differs by {gap:.2g} within {len(again.losses)} "
+            "steps: an audit "
+            "would measure chance. Likely causes: random numbers drawn outside torch's own generator "
+            "(numpy, random, a "
+            "generator kept by the model), a counter or cache kept between calls, or CUDA kernels that "
+            "are not "
             "deterministic (torch.use_deterministic_algorithms(True))."
         )
 
@@ -217,7 +224,7 @@ def gap_between(one: Sequence[float], other: Sequence[float]) -> float:
 
 
 def reading(gap: float, first_loss: float, dtype: str) -> str:
-    """The word for a gap: "same" within rounding, "close" below one hundredth of the first loss, else "differs".
+    """The word for a gap: the same but for rounding, close (a hundredth of the first loss), or not.
 
     >>> reading(1e-9, 2.3, "float64"), reading(5e-3, 2.3, "float64"), reading(0.4, 2.3, "float64")
     ('same', 'close', 'differs')
@@ -277,7 +284,8 @@ def verdict(report: Report) -> str:
                 else "one version diverges, the other does not"
             )
             sentences.append(
-                f"{optimizer}: another curve under {len(felt)} of {len(words)} changes ({', '.join(felt)}; {size})."
+                f"{optimizer}: another curve under {len(felt)} of {len(words)} changes "
+                f"({', '.join(felt)}; {size})."
             )
         broken = [c for c in felt if set(c.split("+")) <= report.claims.get(optimizer, frozenset())]
         if broken:

@@ -1,8 +1,9 @@
 """Changes of variables that leave a model's function as it is, for any model made of torch's own layers.
 
-Exchange black and white, rescale a feature, replace tanh by a sigmoid: `apply` rewrites the weights so that the
-new model, on the newly coded inputs, computes exactly what the old one did on the old. It works in float64, checks
-the two functions against each other on the example, and refuses with the layer's name when they cannot be equal.
+Exchange black and white, rescale a feature, replace tanh by a sigmoid: `apply` rewrites the weights so that
+the new model, on the newly coded inputs, computes exactly what the old one did on the old. It works in
+float64, checks the two functions against each other on the example, and refuses with the layer's name when
+they cannot be equal.
 
 >>> model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double()
 >>> x = torch.rand(5, 3, dtype=torch.float64)
@@ -26,8 +27,8 @@ from isotrain.lab.inputs import Encode, input_plans
 from isotrain.lab.layers import units
 from isotrain.lab.rewrite import MOVES, Plan, Swap, UnitCode, Walk, operation, trace
 
-# How far the two functions may be from each other, relative to the largest output: rounding of float64, with room
-# for deep models. Anything above is a rule missing here, never a difference to measure a trainer with.
+# How far the two functions may be from each other, relative to the largest output: rounding of float64, with
+# room for deep models. Anything above is a rule missing here, never a difference to measure a trainer with.
 ROUNDING = 1e-9
 
 
@@ -151,7 +152,8 @@ def _check(change: str, model: nn.Module, changed: Changed, x: Tensor) -> None:
         gap, size = float((a - b).abs().max()), max(1.0, float(a.abs().max()))
         if not gap <= ROUNDING * size:
             raise CannotRewrite(
-                f"{change}: the rewritten model differs from the original by {gap:.1e} on the example, more than rounding; "
+                f"{change}: the rewritten model differs from the original by {gap:.1e} on the example, "
+                "more than rounding; "
                 "an operation in forward does not carry the change."
             )
 
@@ -165,7 +167,7 @@ def _tensors(output: Any) -> list[Tensor]:
     return [t for value in values for t in _tensors(value)]
 
 
-# -- inputs -----------------------------------------------------------------------------------------------------
+# -- inputs --------------------------------------------------------------------------------------------------
 
 
 def _change_inputs(change: str, model: nn.Module, x: Tensor, generator: torch.Generator) -> Changed:
@@ -188,7 +190,7 @@ def _change_inputs(change: str, model: nn.Module, x: Tensor, generator: torch.Ge
     raise refusal
 
 
-# -- activations ------------------------------------------------------------------------------------------------
+# -- activations ---------------------------------------------------------------------------------------------
 
 
 def _change_activations(change: str, model: nn.Module, x: Tensor, generator: torch.Generator) -> Changed:
@@ -236,7 +238,7 @@ def _writers_before(change: str, graph: fx.GraphModule, node: fx.Node) -> Iterat
         )
 
 
-# -- hidden units -----------------------------------------------------------------------------------------------
+# -- hidden units --------------------------------------------------------------------------------------------
 
 
 def _change_units(change: str, model: nn.Module, x: Tensor, generator: torch.Generator) -> Changed:

@@ -24,7 +24,7 @@ Move = Callable[[Tensor], Tensor]
 
 
 class NoCode(Exception):
-    """A code cannot pass here; the message says why. Turned into `CannotRewrite`, with the layer's name, by the walk."""
+    """A code cannot pass here; the message says why. The walk adds the layer's name."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Code:
         )
 
     def averaged(self, move: Move) -> Code:
-        """The code after a mean over places (``mean``, average pooling); scales must agree where they are averaged."""
+        """The code after a mean over places; scales must agree where they are averaged."""
         share, scale = move(torch.ones_like(self.scale)), move(self.scale)
         if bool((move(self.scale.square()) * share - scale.square() > 1e-12 * scale.square()).any()):
             raise NoCode("it averages entries recoded with different scales")

@@ -25,7 +25,8 @@ class Row:
     Attributes:
         losses: minibatch loss before each step.
         seconds: end of each step since the start.
-        train_loss: of the trained model over the minibatches it saw, in evaluation mode; None when it diverged.
+        train_loss: of the trained model over the minibatches it saw, in evaluation mode; None when it
+            diverged.
         held_out_loss: the same over data it did not see, if some was given.
         accuracy: share of the held-out labels it finds; None without classes.
         state_bytes: what the optimizer remembers.

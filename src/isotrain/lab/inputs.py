@@ -1,8 +1,8 @@
 """The codes of a model's inputs: inversion, scales, affine maps and full mixtures.
 
-What counts as one feature depends on who reads the input: every entry for a dense layer on flattened pictures, the
-channel for a convolution, the last axis for a sequence. `input_plans` proposes them in that order; the first one
-that the model can absorb exactly is taken.
+What counts as one feature depends on who reads the input: every entry for a dense layer on flattened
+pictures, the channel for a convolution, the last axis for a sequence. `input_plans` proposes them in that
+order; the first one that the model can absorb exactly is taken.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ def labellings(shape: tuple[int, ...]) -> list[tuple[str, Tensor]]:
     """Ways to number the features of one sample, finest first: the number of each entry's feature.
 
     >>> [(name, label.tolist()) for name, label in labellings((2, 2))]
-    [('entry', [[0, 1], [2, 3]]), ('last axis', [[0, 1], [0, 1]]), ('channel', [[0, 0], [1, 1]]), ('input', [[0, 0], [0, 0]])]
+    [('entry', [[0, 1], [2, 3]]), ('last axis', [[0, 1], [0, 1]]), ('channel', [[0, 0], [1, 1]]), ('input',
+    [[0, 0], [0, 0]])]
     """
     if not shape:
         return [("the input", torch.zeros((), dtype=torch.long))]
@@ -37,6 +38,7 @@ def labellings(shape: tuple[int, ...]) -> list[tuple[str, Tensor]]:
         found.append(
             ("channel", torch.arange(shape[0]).view(-1, *[1] * (len(shape) - 1)).expand(shape).contiguous())
         )
+    if math.prod(shape) > 1:
         found.append(("input", torch.zeros(shape, dtype=torch.long)))
     return found
 

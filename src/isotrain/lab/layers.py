@@ -62,7 +62,8 @@ def _absorb_convolution(module: nn.Conv1d | nn.Conv2d | nn.Conv3d, code: Code, p
         and (code.shifted or (code.label is not None and plan.offset_f is not None))
     ):
         raise NoCode(
-            "it pads with zeros, and the code does not map 0 to 0 (padding_mode='replicate' would be rewritable)"
+            "it pads with zeros, and the code does not map 0 to 0 (padding_mode='replicate' would be "
+            "rewritable)"
         )
     weight_kis = module.weight.flatten(2)
     if module.groups > 1:

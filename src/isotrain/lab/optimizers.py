@@ -1,6 +1,7 @@
 """The trainers by name, each with the rate its authors publish or its library defaults to.
 
-A name may carry a rate of the user's own: ``"adam@3e-3"``. A function of the model works wherever a name does.
+A name may carry a rate of the user's own: ``"adam@3e-3"``. A function of the model works wherever a name
+does.
 
 >>> sorted(OPTIMIZERS)[:4]
 ['adagrad', 'adam', 'adamw', 'diagonal-gauss-newton']
@@ -101,12 +102,14 @@ def _trained(model: nn.Module) -> list[nn.Parameter]:
 
 
 def _muon(model: nn.Module, rate: float | None, likelihood: Any, seed: int) -> Steps:
-    # Muon is meant for the weight matrices of hidden layers; its authors leave embeddings, the last layer, and
-    # everything that is not a matrix to AdamW.
+    # Muon is meant for the weight matrices of hidden layers; its authors leave embeddings, the last layer,
+    # and everything that is not a matrix to AdamW.
     matrices = [m.weight for m in model.modules() if isinstance(m, nn.Linear)][:-1]
     hidden = {id(p) for p in matrices if p.requires_grad}
     if not hidden:
-        raise BadOption("muon trains the weight matrices of hidden nn.Linear layers, and this model has none.")
+        raise BadOption(
+            "muon trains the weight matrices of hidden nn.Linear layers, and this model has none."
+        )
     others = torch.optim.AdamW([p for p in _trained(model) if id(p) not in hidden], lr=1e-3, weight_decay=0.0)
     muon = torch.optim.Muon([p for p in matrices if id(p) in hidden], lr=rate or 0.02, weight_decay=0.0)
     return Together(muon, others)

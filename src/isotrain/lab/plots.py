@@ -1,7 +1,7 @@
 """Loss curves as pictures: one small panel a trainer, as SVG for the page and as one PNG for everything else.
 
-The SVG is written to live inside an HTML page: it takes the page's own font and text colour (so that light and dark
-both work) and carries no address of any kind.
+The SVG is written to live inside an HTML page: it takes the page's own font and text colour (so that light
+and dark both work) and carries no address of any kind.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ class Panel:
     note: str
     lines: Sequence[Line]
     xlabel: str = "step"
+    wide: bool = False
 
 
 def smoothed(values: Sequence[float | None], window: int) -> list[float]:
@@ -82,18 +83,38 @@ def limits(panels: Sequence[Panel]) -> tuple[float, float]:
     if not values:
         return 0.1, 10.0
     starts = [line.y[0] for p in panels for line in p.lines if line.y and line.y[0] is not None]
-    top = max(2.0 * max((s for s in starts if s > 0), default=1.0), values[len(values) // 2])
+    top = max(50.0 * max((s for s in starts if s > 0), default=1.0), values[len(values) // 2])
     return max(values[0] / 1.3, top * 1e-7), min(values[-1], top) * 1.25
 
 
+def ticks(low: float, high: float) -> list[float]:
+    """Round numbers to write beside a logarithmic axis, at least two of them where the range allows.
+
+    >>> ticks(0.003, 3.0), ticks(1.3, 3.0)
+    ([0.01, 0.1, 1.0], [1.5, 2.0, 2.5, 3.0])
+    """
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    found: list[float] = []
+    for steps in ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 7.0)):
+        found = [float(f"{s * 10.0**d:.2g}") for d in decades for s in steps if low <= s * 10.0**d <= high]
+        if len(found) >= 3:
+            break
+    return found
+
+
 def svgs(panels: Sequence[Panel]) -> list[str]:
-    """Each panel as an ``<svg>`` element, all on the same axes."""
+    """Each panel as an ``<svg>``, all on the same axes; a wide panel twice, for wide and narrow pages."""
     low, high = limits(panels)
     found = []
     for at, panel in enumerate(panels):
-        figure, (axes,) = _figure(1, 1, (4.3, 3.0))
-        _draw(axes, panel, low, high, titled=False)
-        found.append(_inline(figure, panel, at))
+        drawn = ""
+        for size, kind in (
+            (((8.9, 3.0), "broad"), ((4.3, 3.0), "narrow")) if panel.wide else (((4.3, 3.0), ""),)
+        ):
+            figure, (axes,) = _figure(1, 1, size)
+            _draw(axes, panel, low, high, thick=1.6 if kind == "broad" else 1.0)
+            drawn += _inline(figure, panel, f"{at} {kind}").replace("<svg", f'<svg class="{kind}"', 1)
+        found.append(drawn)
     return found
 
 
@@ -134,8 +155,8 @@ def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, li
     return figure, list(axes.flat)
 
 
-def _draw(ax: Any, panel: Panel, low: float, high: float, titled: bool) -> None:
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+def _draw(ax: Any, panel: Panel, low: float, high: float, titled: bool = False, thick: float = 1.0) -> None:
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     for line in panel.lines:
         y = smoothed(line.y, window_for(len(line.y)))
@@ -150,7 +171,7 @@ def _draw(ax: Any, panel: Panel, low: float, high: float, titled: bool) -> None:
             [x[i] for i in keep],
             [y[i] for i in keep],
             color=line.color,
-            linewidth=line.width,
+            linewidth=line.width * thick,
             linestyle=style,
             label=line.label,
             solid_capstyle="round",
@@ -172,8 +193,9 @@ def _draw(ax: Any, panel: Panel, low: float, high: float, titled: bool) -> None:
     ax.margins(x=0.01)
     ax.set_xlabel(panel.xlabel, fontsize=9, color=INK)
     ax.set_ylabel("training loss", fontsize=9, color=INK)
+    ax.yaxis.set_major_locator(FixedLocator(ticks(low, high)))
+    ax.yaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
-    ax.yaxis.set_minor_formatter(NullFormatter())
     ax.tick_params(labelsize=8.5, colors=INK, color=FAINT, length=3, which="both")
     ax.grid(True, color=FAINT, alpha=0.22, linewidth=0.7)
     ax.set_axisbelow(True)
@@ -186,13 +208,13 @@ def _draw(ax: Any, panel: Panel, low: float, high: float, titled: bool) -> None:
         ax.text(0, 1.025, panel.note, transform=ax.transAxes, fontsize=8.5, color="#555b66")
 
 
-def _inline(figure: Any, panel: Panel, at: int) -> str:
+def _inline(figure: Any, panel: Panel, salt: str) -> str:
     import matplotlib
 
     figure.tight_layout(pad=0.4)
     buffer = io.StringIO()
     # A salt of its own keeps the ids of one panel from those of another on the same page.
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": f"panel {at} {panel.title}"}):
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": f"panel {salt}"}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
@@ -206,6 +228,7 @@ def _inline(figure: Any, panel: Panel, at: int) -> str:
         r'width="[\d.]+pt" height="[\d.]+pt"|height="[\d.]+pt"|(?<=<svg )width="[\d.]+pt"', "", text
     )
     text = re.sub(r">\s+<", "><", text)
-    alt = f"{panel.title}: loss by {panel.xlabel} of {', '.join(line.label for line in panel.lines)}. {panel.note}"
+    names = ", ".join(line.label for line in panel.lines)
+    alt = f"{panel.title}: loss by {panel.xlabel} of {names}. {panel.note}"
     alt = alt.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
     return text.replace("<svg", f'<svg role="img" aria-label="{alt}"', 1)

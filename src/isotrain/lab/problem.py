@@ -1,10 +1,11 @@
 """What a user hands over: a model, a loss and data, in the forms that PyTorch users already have.
 
-* ``build``: ``build()`` or ``build(seed)``, returning an ``nn.Module``, a pair ``(module, loss)``, or a mapping with
-  ``model`` and, if wanted, ``loss`` and ``likelihood``. An ``nn.Module`` itself will do too. ``loss`` and
-  ``likelihood`` may also be attributes of the function: ``build.likelihood = "bernoulli"``.
-* ``loss``: ``"categorical"``, ``"bernoulli"``, ``"gaussian"``, or a function of output and target that returns a mean.
-  Left out: categorical when the targets are integers, gaussian (mean squared error) otherwise.
+* ``build``: ``build()`` or ``build(seed)``, returning an ``nn.Module``, a pair ``(module, loss)``, or a
+  mapping with ``model`` and, if wanted, ``loss`` and ``likelihood``. An ``nn.Module`` itself will do too.
+  ``loss`` and ``likelihood`` may also be attributes of the function: ``build.likelihood = "bernoulli"``.
+* ``loss``: ``"categorical"``, ``"bernoulli"``, ``"gaussian"``, or a function of output and target that
+  returns a mean. Left out: categorical when the targets are integers, gaussian (mean squared error)
+  otherwise.
 * ``batches``: anything that yields pairs ``(x, y)``: a list, a generator, a DataLoader.
 """
 
@@ -163,7 +164,7 @@ def lay_out(batches: Any, steps: int, device: torch.device, dtype: torch.dtype |
     if not isinstance(batches, Iterable) or isinstance(batches, str | bytes | Tensor):
         raise BadData(f"batches must yield pairs (x, y); a {type(batches).__name__} does not.")
     stream: list[Batch] = []
-    once = iter(batches) is batches  # a generator can be read only once
+    once = isinstance(batches, Iterator)  # a generator can be read only once
     while len(stream) < steps:
         before = len(stream)
         for batch in batches:
@@ -199,11 +200,12 @@ def _try(model: nn.Module, loss: Loss, batch: Batch) -> None:
     x, y = batch
     try:
         with torch.no_grad():
-            value = loss(copy.deepcopy(model)(x), y)
+            value: Any = loss(copy.deepcopy(model)(x), y)
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
         raise BadBuild(
-            f"the model cannot be trained on the first batch (x {tuple(x.shape)}, y {tuple(y.shape)} {y.dtype})"
+            f"the model cannot be trained on the first batch (x {tuple(x.shape)}, y {tuple(y.shape)} "
+            f"{y.dtype})"
             f"{where(error)}: {type(error).__name__}: {reason}"
         ) from error
     if not isinstance(value, Tensor) or value.numel() != 1:

@@ -75,12 +75,16 @@ def number(value: float | None) -> str:
 
 
 def _smoothing(steps: int) -> str:
-    return (
-        f"The pictures show means over {window_for(steps)} steps; every figure is of the curves as they are."
+    window = window_for(steps)
+    mean = (
+        f"The curves show means over {window} steps; the figures are of the raw losses. "
+        if window > 1
+        else ""
     )
+    return f"{mean}All panels share their axes; the loss is on a logarithmic scale."
 
 
-# -- audit ------------------------------------------------------------------------------------------------------
+# -- audit ---------------------------------------------------------------------------------------------------
 
 
 def _audit_panels(document: Document) -> list[Panel]:
@@ -129,7 +133,8 @@ def _audit_page(document: Document) -> str:
         [
             opening(
                 "How much does this training depend on how the network was written down?",
-                "Every version below is the same function at the start, sees the same minibatches in the same order, "
+                "Every version below is the same function at the start, sees the same minibatches in the "
+                "same order, "
                 "and differs only in its coordinates. A trainer that does not feel them gives one curve.",
                 _sentences(document["verdict"]),
                 shown,
@@ -138,13 +143,16 @@ def _audit_page(document: Document) -> str:
             section(
                 "Gap by gap",
                 paragraph(
-                    "The largest difference between the loss of the rewritten model and that of the original, over "
-                    "all steps, in units of the loss. = the same but for rounding, ≈ within a hundredth of the first "
-                    "loss, ≠ another curve, † one diverged. A * marks what the trainer itself claims not to feel."
+                    "The largest difference between the loss of the rewritten model and that of the "
+                    "original, over "
+                    "all steps, in units of the loss. = the same but for rounding, ≈ within a hundredth "
+                    "of the first "
+                    "loss, ≠ another curve, † one diverged. A * marks what the trainer itself claims not "
+                    "to feel."
                 ),
                 table(["", *changes], rows, "gaps"),
             ),
-            section("What was changed", reasons(document["details"])),
+            section("What was changed", reasons(document["details"]), kind="short"),
             section(
                 "What this model cannot absorb",
                 paragraph(
@@ -163,7 +171,7 @@ def _sentences(verdict: str) -> list[str]:
     return [s if s.endswith(".") else f"{s}." for s in verdict.split(". ") if s]
 
 
-# -- compare ----------------------------------------------------------------------------------------------------
+# -- compare -------------------------------------------------------------------------------------------------
 
 
 def _compare_panels(document: Document) -> list[Panel]:
@@ -229,7 +237,7 @@ def _compare_page(document: Document) -> str:
     )
 
 
-# -- demo -------------------------------------------------------------------------------------------------------
+# -- demo ----------------------------------------------------------------------------------------------------
 
 
 def _demo_panels(document: Document) -> list[Panel]:
@@ -248,8 +256,8 @@ def _demo_panels(document: Document) -> list[Panel]:
             )
             for name, s in sorted(settings.items(), key=lambda item: item[1]["inverted"])
         ]
-        found.append(Panel(optimizer, document["notes"][optimizer], lines))
-    return found
+        found.append(Panel(optimizer, document["notes"][optimizer], lines, wide=optimizer == "isotrain"))
+    return sorted(found, key=lambda panel: not panel.wide)
 
 
 def _demo_page(document: Document) -> str:
@@ -280,7 +288,8 @@ def _demo_page(document: Document) -> str:
         [
             opening(
                 "One network, written down six ways",
-                "Exchange black and white, or replace tanh by a sigmoid: with the weights rewritten to match, the "
+                "Exchange black and white, or replace tanh by a sigmoid: with the weights rewritten to "
+                "match, the "
                 "network computes exactly what it did before. All six start as the same function. "
                 "Should training them not give the same result?",
                 document["verdict"],
@@ -291,15 +300,17 @@ def _demo_page(document: Document) -> str:
             section(
                 "Where they ended",
                 paragraph(
-                    "Loss over all training pictures after the last step. Spread: the largest less the smallest."
+                    "Loss over all training pictures after the last step. Spread: the largest less the "
+                    "smallest."
                 ),
                 table(["", *settings, "spread"], rows, "final training loss"),
             ),
             section(
                 "How it was done",
                 paragraph(
-                    "Each rival runs at one rate: the best, on the first setting, of a small grid. isotrain has no "
-                    "rate to choose."
+                    "Each rival runs at one rate: the best, on the first setting, of a small grid. "
+                    "isotrain has no "
+                    "rate to choose. All runs see the same minibatches in the same order."
                 ),
                 reasons(document["rates"]),
             ),

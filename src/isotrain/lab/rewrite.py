@@ -4,7 +4,8 @@ The network is traced by torch.fx with torch's own layers as leaves, then walked
 
 * a *reader* (Linear, convolution, recurrent layer) that meets recoded values undoes the code in its weights:
   with ``new = s old + t``, ``W' = W / s`` and ``b' = b - W (t / s)``;
-* a *writer* (the same layers, and normalisations with gains) asked for a code emits it: ``W' = u W``, ``b' = u b``;
+* a *writer* (the same layers, and normalisations with gains) asked for a code emits it: ``W' = u W``, ``b' =
+  u b``;
 * everything between lets the code pass, changed or not, or refuses and is named.
 
 Nothing is written before the whole walk has succeeded.
@@ -25,13 +26,16 @@ from isotrain.lab.codes import Code, NoCode
 from isotrain.lab.layers import CONVOLUTIONS, NORMS, RECURRENT, absorb, emit, emitted, reorder
 
 MOVES = frozenset(
-    "flatten view reshape permute transpose unsqueeze squeeze contiguous chunk split getitem t movedim moveaxis swapaxes "
-    "cat concat concatenate stack expand clone unbind narrow select flip roll unflatten Flatten Unflatten Identity "
+    "flatten view reshape permute transpose unsqueeze squeeze contiguous chunk split getitem t movedim "
+    "moveaxis swapaxes "
+    "cat concat concatenate stack expand clone unbind narrow select flip roll unflatten Flatten "
+    "Unflatten Identity "
     "PixelShuffle PixelUnshuffle".split()
 )
 HOMOGENEOUS = frozenset("relu relu_ leaky_relu ReLU LeakyReLU".split())
 ELEMENTWISE = frozenset(
-    "tanh tanh_ sigmoid sigmoid_ scaled_tanh gelu silu elu selu softplus hardtanh relu6 Tanh Sigmoid GELU SiLU ELU SELU "
+    "tanh tanh_ sigmoid sigmoid_ scaled_tanh gelu silu elu selu softplus hardtanh relu6 Tanh Sigmoid "
+    "GELU SiLU ELU SELU "
     "Softplus Hardtanh ReLU6 Mish Softsign exp abs square".split()
 )
 AVERAGES = frozenset(
@@ -65,7 +69,7 @@ class Swap:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to recode: the input, the units of some writers (by module name), some activations (by node name)."""
+    """What to recode: the input, units of writers (by module name), activations (by node name)."""
 
     change: str
     recode_input: Callable[[Tensor], Code] | None = None
@@ -82,7 +86,8 @@ def trace(model: nn.Module) -> fx.GraphModule:
     except Exception as error:  # whatever the user's own forward does under tracing, it means the same thing
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CannotRewrite(
-            f"torch.fx cannot trace {type(model).__name__}: {reason}. Branches that depend on values hide the layers; "
+            f"torch.fx cannot trace {type(model).__name__}: {reason}. Branches that depend on values "
+            "hide the layers; "
             "move them out of forward, or audit another change."
         ) from error
     return fx.GraphModule(model, graph)
@@ -98,7 +103,7 @@ def operation(graph_module: fx.GraphModule, node: fx.Node) -> str:
 
 
 class Walk(fx.Interpreter):
-    """One pass over the graph on example values, carrying the codes of a plan; then `write` changes the weights."""
+    """One pass over the graph on example values with the codes of a plan; `write` then changes the weights."""
 
     def __init__(self, graph_module: fx.GraphModule, plan: Plan) -> None:
         super().__init__(graph_module, garbage_collect_values=False)
@@ -109,9 +114,10 @@ class Walk(fx.Interpreter):
         self.met: dict[str, Code | None] = {}  # what each rewritable layer reads, at its first call
         self.reordered: dict[str, Tensor] = {}  # batch normalisations whose channels come in another order
 
-    # -- the pass -----------------------------------------------------------------------------------------------
+    # -- the pass --------------------------------------------------------------------------------------------
 
     def run_node(self, n: fx.Node) -> Any:
+        """The value of a node, as ever; its code is kept beside it."""
         value = super().run_node(n)
         try:
             code = self._code(n, value)
@@ -237,7 +243,7 @@ class Walk(fx.Interpreter):
             )
         return Code.plain(value).affine(swap.scale, swap.shift)
 
-    # -- layers -------------------------------------------------------------------------------------------------
+    # -- layers ----------------------------------------------------------------------------------------------
 
     def _rewritable(self, target: str) -> bool:
         module = self.graph_module.get_submodule(target)
@@ -288,7 +294,7 @@ class Walk(fx.Interpreter):
             for name, order_k in self.reordered.items():
                 reorder(self.graph_module.get_submodule(name), order_k)
 
-    # -- running a node again, on codes instead of values --------------------------------------------------------
+    # -- running a node again, on codes instead of values ----------------------------------------------------
 
     def _tensors(self, node: fx.Node) -> list[fx.Node]:
         return [a for a in node.all_input_nodes if isinstance(self.env[a], Tensor)]

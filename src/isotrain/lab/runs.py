@@ -130,7 +130,7 @@ def memory(state: Any) -> int:
 
 @contextmanager
 def progress_bar(title: str, total: int, show: bool) -> Iterator[Callable[[str], Tick]]:
-    """A bar on stderr when someone is watching; gives a function that names the current part and returns its tick."""
+    """A bar on stderr when someone is watching; gives a function from a part's name to its tick."""
     console = Console(stderr=True)
     columns = (
         TextColumn("[bold]{task.fields[title]}"),
