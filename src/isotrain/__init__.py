@@ -32,7 +32,26 @@ _HOME = {
     "compare": "isotrain.lab.compare",
     "IsotrainError": "isotrain.errors",
 }
-__all__ = [*_HOME, "__version__"]
+__all__ = [
+    *_HOME,
+    "__version__",
+    "IsotrainError",
+    "audit",
+    "compare",
+    "Likelihood",
+    "Bernoulli",
+    "Categorical",
+    "Gaussian",
+    "Change",
+    "DMCNat",
+    "DOP",
+    "DiagonalGaussNewton",
+    "QDBPM",
+    "QDMCNat",
+    "QDNat",
+    "QDOP",
+    "Riemannian",
+]
 
 if TYPE_CHECKING:
     from isotrain.errors import IsotrainError

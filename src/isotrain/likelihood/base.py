@@ -42,6 +42,7 @@ class Likelihood(ABC):
     >>> class Poisson(Likelihood):
     ...     def sample(self, output, generator):
     ...         return torch.poisson(output.exp(), generator=generator)
+    ...
     ...     def nll(self, output, target):
     ...         return output.exp() - target * output
     >>> Poisson().rows(torch.zeros(4, 3))
@@ -100,8 +101,7 @@ class Likelihood(ABC):
     def squares(self, output: Tensor) -> Tensor:
         """Diagonal of each row's Fisher matrix, the output's shape."""
         raise UnsupportedOperation(
-            f"likelihood {type(self).__name__} has no Fisher diagonal: override `squares`, "
-            "or use metric='monte-carlo'."
+            f"likelihood {type(self).__name__} has no Fisher diagonal: override `squares`, or use metric='monte-carlo'."
         )
 
 

@@ -15,6 +15,9 @@ from isotrain.likelihood.base import Evidence, Likelihood, random_signs, refuse_
 def events(output: Tensor, event_dims: int) -> int:
     """How many rows remain when the last `event_dims` dimensions are summed into one row.
 
+    Raises:
+        LikelihoodMismatch: no dimension remains.
+
     >>> events(torch.zeros(8, 3, 4), 1)
     24
     """

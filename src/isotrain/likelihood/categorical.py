@@ -10,7 +10,6 @@ from torch import Tensor
 from isotrain.errors import LikelihoodMismatch
 from isotrain.likelihood.base import Evidence, Likelihood, random_signs, refuse_sum
 
-
 ROUNDING = 1e-2
 """Share of its size by which a gradient in bfloat16 (autocast) may miss its sum."""
 

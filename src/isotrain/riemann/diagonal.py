@@ -7,7 +7,18 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from isotrain.riemann.blocks import Inputs, Seen, Shape, State, gradients, is_dust, power, remembered_range, unlit, varied_range
+from isotrain.riemann.blocks import (
+    Inputs,
+    Seen,
+    Shape,
+    State,
+    gradients,
+    is_dust,
+    power,
+    remembered_range,
+    unlit,
+    varied_range,
+)
 
 
 def second_moments(seen: Seen, mixed: bool) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
@@ -101,8 +112,6 @@ class Diagonal(Shape):
         spread = average_spreads(before, new["spread"], share, new["range"] > 0, floor)
         return {**state, "spread": spread, "range": kept}
 
-    def solve(
-        self, state: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
+    def solve(self, state: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Quotients; 0 where nothing was ever seen."""
         return v_gki / state["spread"], None if v0_gk is None else quotient(v0_gk, state["m00"])

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from isotrain.riemann.observe import Recorder
+from isotrain.riemann.record import Recorder
 
 
 class Watch:

@@ -77,9 +77,7 @@ class Kronecker(Shape):
             state["factor_inverse"] = covariant_inverse(state["factor"], damping)
         return state
 
-    def solve(
-        self, state: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
+    def solve(self, state: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """B^-1 (V - v0 mean') C^-1 for the weights; the bias carries the mean."""
         mean = state["mean"].unsqueeze(-2)
         centred = v_gki if v0_gk is None else torch.addcmul(v_gki, v0_gk.unsqueeze(-1), mean, value=-1)

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -181,7 +180,7 @@ def conv_transpose_sight(
         batch = x if x.ndim == layer.weight.ndim else x.unsqueeze(0)
         stride, dilation, size = (cast(Any, t) for t in (layer.stride, layer.dilation, layer.kernel_size))
         padding = cast(tuple[int, ...], layer.padding)
-        spread = batch.new_zeros(*batch.shape[:2], *((n - 1) * s + 1 for n, s in zip(batch.shape[2:], stride)))
+        spread = batch.new_zeros(*batch.shape[:2], *((n - 1) * s + 1 for n, s in zip(batch.shape[2:], stride, strict=True)))
         spread[(slice(None), slice(None), *(slice(None, None, s) for s in stride))] = batch
         pad: list[int] = []
         for axis in reversed(range(d)):

@@ -9,12 +9,13 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from isotrain.errors import LikelihoodMismatch, NotFinite, NotObserved
+from isotrain.errors import DegenerateMetric, LikelihoodMismatch, NotFinite, NotObserved
 from isotrain.likelihood.base import Likelihood
 from isotrain.riemann.blocks import Inputs, Seen, Shape, State, add
-from isotrain.riemann.observe import Call, Look, look
+from isotrain.riemann.observe import Look, hidden_by_checkpoint, look
 from isotrain.riemann.probes import Cotangents, Head, Probe, Signs
 from isotrain.riemann.ranks import Ranks
+from isotrain.riemann.record import Call
 from isotrain.riemann.steplength import Moved
 from isotrain.riemann.units import Sighting, Units
 
@@ -51,6 +52,7 @@ def heads_of(call: Call, outputs: list[Tensor], likelihoods: Likelihoods, scale:
     Raises:
         LikelihoodMismatch: outputs and likelihoods do not fit each other.
         WrongReduction: the loss was summed.
+        NotFinite: the gradient at an output is NaN or infinite.
     """
     chosen: dict[int, Likelihood] = {}
     if isinstance(likelihoods, Likelihood):
@@ -145,6 +147,30 @@ def refresh(
                 state = shapes[units].pool(fresh.states[units], state, 1 / (turn + 1), units.bias is not None)
             fresh.states[units] = state
     return fresh
+
+
+def require_measured(fresh: Fresh, moving: list[Units], first: bool) -> None:
+    """Refuse a look that did not see what is about to move.
+
+    Raises:
+        DegenerateMetric: the first batch holds a single sample.
+        NotObserved: a layer has a gradient but was not called as a module.
+        UnsupportedOperation: a layer is hidden inside a reentrant checkpoint.
+    """
+    if first and fresh.samples < 2:
+        raise DegenerateMetric(
+            "the first batch holds 1 sample, which has no spread to measure a metric from: "
+            "use at least 2 samples in the first step."
+        )
+    for units in moving:
+        if units not in fresh.states and units in fresh.blind:
+            raise hidden_by_checkpoint(f" ('{units.name}')")
+        if units not in fresh.states:
+            raise NotObserved(
+                f"layer '{units.name}' has a gradient but was not seen in the model's forward: its weights are used "
+                "by a function (F.linear(x, layer.weight)) instead of by calling the layer, or the model was called "
+                f"through one of its parts. Call the layer and the model themselves, or pass plain=['{units.name}']."
+            )
 
 
 def _errors(seen: Look, cotangents: Iterator[Cotangents], keep: bool) -> list[list[Tensor | None]]:

@@ -7,33 +7,33 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
-from isotrain.errors import BadOption, DegenerateMetric, NoBackward, NotFinite, NotObserved, UnknownName
-from isotrain.likelihood import named
+from isotrain.errors import BadOption, NoBackward, NotObserved
 from isotrain.likelihood.base import Likelihood
-from isotrain.riemann import saved, scaling, steplength
-from isotrain.riemann.average import EAGER_STEPS, due, share_of_new
-from isotrain.riemann.blocks import Shape, State
+from isotrain.riemann import options, saved, scaling, steplength
+from isotrain.riemann.average import EAGER_STEPS, due
+from isotrain.riemann.blocks import Shape
 from isotrain.riemann.claims import Change, claims
-from isotrain.riemann.diagonal import Diagonal
 from isotrain.riemann.hooks import watch
-from isotrain.riemann.kronecker import Kronecker
-from isotrain.riemann.measure import Direction, Fresh, move, refresh
+from isotrain.riemann.measure import Fresh, refresh, require_measured
+from isotrain.riemann.motion import (
+    Motion,
+    Progress,
+    apply,
+    measure_along,
+    propose,
+    require_finite,
+    require_finite_gradient,
+)
 from isotrain.riemann.network import Network
-from isotrain.riemann.observe import Recorder, hidden_by_checkpoint, innermost
 from isotrain.riemann.plainrule import plain_step
 from isotrain.riemann.probes import probe
-from isotrain.riemann.quasidiagonal import QuasiDiagonal
 from isotrain.riemann.ranks import Ranks
-from isotrain.riemann.rows import Rows
+from isotrain.riemann.record import Recorder, innermost
 from isotrain.riemann.units import Units
-from isotrain.riemann.unitwise import Unitwise
 
-SHAPES: dict[str, Shape] = {
-    s.name: s for s in (Diagonal(), QuasiDiagonal(), Unitwise(), Kronecker(), Kronecker(full=True))
-}
 LikelihoodLike = str | Likelihood
 _PROGRESS = {"step": 0, "looks": 0, "curvature": 0.0, "loss": 0.0, "first_loss": 0.0}
 
@@ -51,7 +51,9 @@ class Riemannian(Optimizer):
             output as a dict (by key) or a sequence (by place, None for an output that is not predicted).
         lr: None for the natural step length; a number for the plain rule of the papers. With the natural
             length, `param_groups[i]["lr"]` starts at 1 and multiplies it, for schedulers.
-        metric: "outer-product", "monte-carlo", "signs", "exact" or "backpropagated".
+        metric: "signs" (random signs through a root of the output's Fisher matrix: the natural metric with
+            little noise), "monte-carlo" (labels drawn from the output), "exact", "outer-product" or
+            "backpropagated".
         shape: "diagonal", "quasi-diagonal", "unitwise", "kronecker" or "kronecker-full".
         decay: what the moving average of the metric keeps at a refresh. Default 0.95 (plain rule 0.99).
         refresh: steps between two looks (the first 20 steps each take one).
@@ -87,7 +89,7 @@ class Riemannian(Optimizer):
         model: nn.Module,
         likelihood: LikelihoodLike | Mapping[str, LikelihoodLike] | Sequence[LikelihoodLike | None] = "categorical",
         lr: float | None = None,
-        metric: str = "monte-carlo",
+        metric: str = "signs",
         shape: str = "quasi-diagonal",
         decay: float | None = None,
         refresh: int = 10,
@@ -103,19 +105,18 @@ class Riemannian(Optimizer):
     ) -> None:
         if not isinstance(model, nn.Module):
             raise BadOption(
-                f"Riemannian needs the model, got {type(model).__name__}: pass Riemannian(model), not model.parameters(). "
-                "For groups with options of their own use params=[{'params': ..., 'lr': ...}]."
+                f"Riemannian needs the model, got {type(model).__name__}: pass Riemannian(model), not "
+                "model.parameters(). For groups with options of their own use params=[{'params': ..., 'lr': ...}]."
             )
         self._model = model
         self._root = innermost(model)
-        self._likelihoods = _named_likelihoods(likelihood)
+        self._likelihoods = options.likelihoods(likelihood)
         self._probe = probe(metric)
         self._seed = seed
         self._plain_names = tuple(plain)
         self._network = Network(self._root, self._plain_names)
         self._ranks = Ranks(model)
-        if refresh < 1 or not 0 < subsample <= 1:
-            raise BadOption(f"refresh={refresh!r} must be at least 1 and subsample={subsample!r} in (0, 1].")
+        options.check_whole(refresh, subsample)
         natural = lr is None
         defaults = {
             "lr": 1.0 if lr is None else lr,
@@ -170,15 +171,7 @@ class Riemannian(Optimizer):
         group = dict(param_group)
         if "lr" in group:
             group.setdefault("natural", False) if group["lr"] is not None else group.update(lr=1.0, natural=True)
-        for name in set(group) - {"params", *self.defaults, *_PROGRESS, "initial_lr", "param_names"}:
-            raise UnknownName("option", name, self.defaults)
-        for name in ("metric", "refresh", "subsample", "maximize"):
-            if group.get(name, self.defaults[name]) != self.defaults[name]:
-                raise BadOption(
-                    f"{name}={group[name]!r} in a parameter group: the metric is the whole model's. Leave it out, or "
-                    f"give it to all: Riemannian(model, {name}={group[name]!r})."
-                )
-        _check_options({**self.defaults, **group})
+        options.check_group(group, self.defaults, _PROGRESS)
         super().add_param_group(group)
         try:
             for p in self.param_groups[-1]["params"]:
@@ -257,12 +250,17 @@ class Riemannian(Optimizer):
             raise NoBackward("step() was called and no parameter has a gradient: call loss.backward() first.")
         self._refuse_strays()
         fresh = self._look(moving, scaling.of_loss(self)) if self._recorder.due and moving else None
-        states, momenta, direction, duals = self._propose(moving, fresh, scale)
-        progress = self._progress(moving, fresh, states, direction, duals)
-        self._require_finite(moving, duals)
+        lead = self.param_groups[0]
+        motions = [self._propose(group, units, fresh, scale) for group, units in moving]
+        progress: Progress = {"step": lead["step"] + 1}
+        if fresh is not None:
+            progress |= measure_along(motions, fresh, lead, self._ranks)
+        dual = require_finite(motions, self._network.names)
         for p in self._network.plain:
-            self._require_finite_gradient(p)
-        self._apply(moving, states, momenta, direction, duals, progress)
+            require_finite_gradient(p, self._network.names)
+        now = {**lead, **progress}
+        length = steplength.natural_length(now["curvature"], dual, min(now["loss"], now["first_loss"]))
+        apply(motions, length, self.state)
         for group in self.param_groups:
             plain = [p for p in group["params"] if p in self._network.plain and p.grad is not None]
             plain_step(self.state, plain, group, scale)
@@ -283,7 +281,7 @@ class Riemannian(Optimizer):
         shapes: dict[Units, Shape] = {}
         for group, units in moving:
             for one in (units, *units.guests):
-                shapes[one] = _shape(group, one)
+                shapes[one] = options.shape_of(group, one)
         step = lead["step"]
 
         def generators(turn: int, device: torch.device) -> torch.Generator:
@@ -296,178 +294,20 @@ class Riemannian(Optimizer):
             self._root, calls, self._network.layers, shapes, self._probe, self._likelihoods, generators,
             any(group["natural"] for group, _ in moving), self._ranks, scale, -1.0 if lead["maximize"] else 1.0,
         )  # fmt: skip
-        if lead["looks"] == 0 and fresh.samples < 2:
-            raise DegenerateMetric(
-                "the first batch holds 1 sample, which has no spread to measure a metric from: "
-                "use at least 2 samples in the first step."
-            )
-        for _, units in moving:
-            if units not in fresh.states and units in fresh.blind:
-                raise hidden_by_checkpoint(f" ('{units.name}')")
-            if units not in fresh.states:
-                raise NotObserved(
-                    f"layer '{units.name}' has a gradient but was not seen in the model's forward: its weights are used "
-                    "by a function (F.linear(x, layer.weight)) instead of by calling the layer, or the model was called "
-                    "through one of its parts. Call the layer and the model themselves, or pass "
-                    f"plain=['{units.name}']."
-                )
+        require_measured(fresh, [units for _, units in moving], first=not lead["looks"])
         return fresh
 
-    def _state(self, units: Units) -> State:
+    def _propose(self, group: dict[str, Any], units: Units, fresh: Fresh | None, scale: float) -> Motion:
         kept = self.state.get(units.anchor, {})
-        return {name[len(units.key) :]: t for name, t in kept.items() if name.startswith(units.key)}
-
-    def _propose(
-        self, moving: list[tuple[dict[str, Any], Units]], fresh: Fresh | None, scale: float
-    ) -> tuple[dict[Units, State], dict[Units, State], Direction, dict[Units, Tensor]]:
-        """Metric, averaged gradient, direction and dual norm v'w [g,k] of every block; nothing is changed yet."""
-        looks = self.param_groups[0]["looks"]
-        states: dict[Units, State] = {}
-        momenta: dict[Units, State] = {}
-        direction: Direction = {}
-        duals: dict[Units, Tensor] = {}
-        for group, units in moving:
-            sign = -1.0 if group["maximize"] else 1.0
-            factor = sign / scale
-            shape = _shape(group, units)
-            old = self._state(units)
-            measured = "spread" in old or "covariance" in old
-            state = old
-            if fresh is not None:
-                past = old if measured else None
-                share = share_of_new(looks, group["decay"])
-                state = shape.merge(past, fresh.states[units], share, units.bias is not None, group["damping"])
-                state = shape.ready(state, group["damping"])
-                if "reach" in old:
-                    state["reach"] = old["reach"]
-            elif not measured:
-                self._recorder.due = True
-                raise NotObserved(
-                    f"layer '{units.name}' has a gradient for the first time between two looks: it was not part of "
-                    "the function when the metric was measured. Nothing was changed, the next step takes a look; to "
-                    "avoid this error set refresh=1, or let every layer take part from the start."
-                )
-            v = units.weights(_gradient_times(factor))
-            v0 = units.biases(_gradient_times(factor))
-            if group["momentum"]:
-                v, v0, kept = _averaged(old, v, v0, group["momentum"])
-                momenta[units] = kept
-            delta, delta0 = shape.solve(state, v, v0)
-            dual = torch.einsum("gki,gki->gk", v, delta)
-            if v0 is not None and delta0 is not None:
-                dual = dual + v0 * delta0
-            states[units], direction[units], duals[units] = state, (delta, delta0), dual
-        return states, momenta, direction, duals
-
-    def _progress(
-        self,
-        moving: list[tuple[dict[str, Any], Units]],
-        fresh: Fresh | None,
-        states: dict[Units, State],
-        direction: Direction,
-        duals: dict[Units, Tensor],
-    ) -> dict[str, Any]:
-        """Step count, curvature and loss after this step; writes each block's reach into its proposed state."""
-        lead = self.param_groups[0]
-        progress = {name: lead[name] for name in _PROGRESS}
-        progress["step"] += 1
-        natural = {units: group for group, units in moving if group["natural"]}
-        if fresh is None:
-            return progress
-        progress["looks"] += 1
-        progress["loss"] = fresh_loss = self._ranks.mean(fresh.loss)
-        if not lead["looks"]:
-            progress["first_loss"] = fresh_loss
-        else:
-            progress["loss"] = 0.9 * lead["loss"] + 0.1 * fresh_loss
-        if not natural:
-            return progress
-        steps = {u: d for u, d in direction.items() if u in natural}
-        curvature = 0.0
-        moved: dict[Units, list[steplength.Moved]] = {}
-        for glance in fresh.glances:
-            sets: list[list[steplength.Moved]] = [[] for _ in glance.errors]
-            for units, entries in move(glance, steps):
-                moved.setdefault(units, []).append(entries[0])
-                for one, entry in zip(sets, entries, strict=True):
-                    one.append(entry)
-            curvature += sum(float(steplength.quadratic(one, glance.samples)) for one in sets if one)
-        curvature = self._ranks.mean(curvature / len(fresh.glances))
-        dual = sum(float(duals[u].sum()) for u in natural)
-        for units, entries in moved.items():
-            bound = steplength.reach(entries, duals[units], _shape(natural[units], units).per_unit, states[units].get("reach"))
-            states[units] = {**states[units], "reach": self._ranks.smallest(bound)}
-        if dual > 0:
-            progress["curvature"] = steplength.smooth(lead["curvature"], curvature / dual, lead["looks"])
-        return progress
-
-    def _require_finite(self, moving: list[tuple[dict[str, Any], Units]], duals: dict[Units, Tensor]) -> None:
-        if not duals:
-            return
-        if bool(torch.isfinite(torch.stack([d.sum().double() for d in duals.values()]).sum())):
-            return
-        for _, units in moving:
-            if bool(torch.isfinite(duals[units]).all()):
-                continue
-            for p in units.parameters:
-                self._require_finite_gradient(p)
-            raise NotFinite(
-                f"the step of layer '{units.name}' is not finite though its gradient is: its metric overflowed. "
-                "Nothing was changed; use float32 or float64 parameters, or damping > 0."
-            )
-
-    def _require_finite_gradient(self, p: nn.Parameter) -> None:
-        if p.grad is None or bool(torch.isfinite(p.grad).all()):
-            return
-        raise NotFinite(
-            f"the gradient of '{self._network.names[p]}' is not finite "
-            f"({int((~torch.isfinite(p.grad)).sum())} of {p.grad.numel()} entries): the loss is NaN or "
-            "infinite, or overflowed. Nothing was changed; look at the batch that caused it."
-        )
-
-    def _apply(
-        self,
-        moving: list[tuple[dict[str, Any], Units]],
-        states: dict[Units, State],
-        momenta: dict[Units, State],
-        direction: Direction,
-        duals: dict[Units, Tensor],
-        progress: dict[str, Any],
-    ) -> None:
-        """Move the parameters and keep the new state."""
-        dual = float(sum(duals[u].sum().double() for g, u in moving if g["natural"]) or 0.0)
-        loss = min(progress["loss"], progress["first_loss"])
-        natural = steplength.natural_length(progress["curvature"], dual, loss)
-        bounds = {
-            units: steplength.bound(natural, duals[units], states[units]["reach"], _shape(group, units).per_unit)
-            for group, units in moving
-            if group["natural"]
-        }
-        free = torch.stack([bound.amin() for bound in bounds.values()]).tolist() if bounds else []
-        whole = {units: least == natural for units, least in zip(bounds, free, strict=True)}
-        for group, units in moving:
-            delta, delta0 = direction[units]
-            rate = float(group["lr"])
-            length = rate * natural if group["natural"] else rate
-            if not whole.get(units, True):
-                # Some unit is held back: fold its share into the direction, one more pass over the weights.
-                held = bounds[units] / natural
-                delta.mul_(held.unsqueeze(-1))
-                delta0 = None if delta0 is None else delta0 * held
-            shrink = 1 - rate * group["weight_decay"]
-            for part, piece in zip(units.parts, _pieces(units, delta), strict=True):
-                target = part.slice(part.parameter)
-                if shrink != 1:
-                    target.mul_(shrink)
-                target.sub_(part.place(piece, target), alpha=length)
-            if units.bias is not None and delta0 is not None:
-                flat = units.bias.slice(units.bias.parameter)
-                if shrink != 1:
-                    flat.mul_(shrink)
-                flat.sub_(delta0.reshape(-1), alpha=length)
-            kept = self.state[units.anchor]
-            for name, value in {**states[units], **momenta.get(units, {})}.items():
-                kept[units.key + name] = value
+        old = {name[len(units.key) :]: t for name, t in kept.items() if name.startswith(units.key)}
+        factor = (-1.0 if group["maximize"] else 1.0) / scale
+        batch = None if fresh is None else fresh.states[units]
+        try:
+            shape = options.shape_of(group, units)
+            return propose(group, units, shape, old, batch, self.param_groups[0]["looks"], factor)
+        except NotObserved:
+            self._recorder.due = True
+            raise
 
     def _mark(self) -> dict[str, Any]:
         return {
@@ -520,57 +360,3 @@ class Riemannian(Optimizer):
         self._recorder = Recorder(self._root, self.defaults["subsample"])
         self._recorder.resume(self.param_groups[0]["subsample"], state["_smallest"])
         self._arm()
-
-
-def _shape(group: dict[str, Any], units: Units) -> Shape:
-    return Rows(units.anchor.shape[0]) if units.one_hot else SHAPES[group["shape"]]
-
-
-def _named_likelihoods(likelihood: Any) -> Any:
-    if isinstance(likelihood, Mapping):
-        return {name: named(one) for name, one in likelihood.items()}
-    if isinstance(likelihood, str | Likelihood):
-        return named(likelihood)
-    return [None if one is None else named(one) for one in likelihood]
-
-
-def _check_options(group: dict[str, Any]) -> None:
-    if group["shape"] not in SHAPES:
-        raise UnknownName("shape", group["shape"], SHAPES)
-    ranges = {
-        "lr": (0.0, float("inf")), "decay": (0.0, 1.0), "damping": (0.0, float("inf")), "momentum": (0.0, 1.0),
-        "weight_decay": (0.0, float("inf")),
-    }  # fmt: skip
-    for name, (low, high) in ranges.items():
-        value = float(group[name])
-        if not low <= value < high:
-            raise BadOption(f"{name}={group[name]!r} must be in [{low:g}, {high:g}).")
-
-
-def _gradient_times(factor: float) -> Callable[[nn.Parameter], Tensor]:
-    def read(p: nn.Parameter) -> Tensor:
-        if p.grad is None:
-            return torch.zeros_like(p)
-        if p.grad.is_sparse:
-            raise BadOption("sparse gradients are not supported: use Embedding(sparse=False).")
-        grad = p.grad if p.grad.dtype.itemsize >= 4 else p.grad.float()
-        return grad if factor == 1 else grad * factor
-
-    return read
-
-
-def _averaged(old: State, v: Tensor, v0: Tensor | None, keep: float) -> tuple[Tensor, Tensor | None, State]:
-    """Bias-corrected moving average of the gradient, and what to keep of it."""
-    turns = old["turns_v"] + 1 if "turns_v" in old else torch.ones((), dtype=torch.float64)
-    correction = 1 - keep ** float(turns)
-    kept = {"turns_v": turns, "v": torch.lerp(v, old["v"], keep) if "v" in old else v * (1 - keep)}
-    if v0 is not None:
-        kept["v0"] = torch.lerp(v0, old["v0"], keep) if "v0" in old else v0 * (1 - keep)
-    return kept["v"] / correction, None if v0 is None else kept["v0"] / correction, kept
-
-
-def _pieces(units: Units, delta: Tensor) -> list[Tensor]:
-    if len(units.parts) <= 1:
-        return [delta][: len(units.parts)]
-    widths = [part.parameter[0].numel() for part in units.parts]
-    return list(delta.split(widths, -1))

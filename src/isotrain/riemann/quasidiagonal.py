@@ -76,9 +76,7 @@ class QuasiDiagonal(Shape):
         spread = average_spreads(before, new["spread"], share, new["range"] > 0, floor, between)
         return {"m00": m00, "mean": mean, "spread": spread, "range": kept}
 
-    def solve(
-        self, state: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
+    def solve(self, state: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """The two formulas above; 0 where nothing was ever seen."""
         if v0_gk is None:
             return Diagonal().solve(state, v_gki, None)

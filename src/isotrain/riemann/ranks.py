@@ -46,7 +46,9 @@ class Ranks:
         if refusal is not None:
             raise refusal
         if refused:
-            raise IsotrainError("another process refused its share of this batch: see its message. Nothing was changed.")
+            raise IsotrainError(
+                "another process refused its share of this batch: see its message. Nothing was changed."
+            )
         return cast(T, result)
 
     def same(self, here: Tensor) -> Tensor:
@@ -80,4 +82,8 @@ class Ranks:
 
     def mean(self, value: float) -> float:
         """Mean of a number over the processes."""
-        return value if self.group is None else float(self.average(torch.tensor(value, dtype=torch.float64, device=self.device)))
+        return (
+            value
+            if self.group is None
+            else float(self.average(torch.tensor(value, dtype=torch.float64, device=self.device)))
+        )

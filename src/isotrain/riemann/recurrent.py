@@ -167,9 +167,7 @@ class _Direction:
         if _is_gru(self.layer):
             h = slack.shape[-1]
             news = torch.stack(candidates, 1)
-            self.note(
-                Sighting(joint, driven, inputs, lambda y: _lead(y[..., : 2 * h]), values=lambda: _lead(gates))
-            )
+            self.note(Sighting(joint, driven, inputs, lambda y: _lead(y[..., : 2 * h]), values=lambda: _lead(gates)))
             self.note(Sighting(self.units[1], driven, lambda: _lead(x), lambda y: _lead(y[..., 2 * h :])))
             self.note(Sighting(self.units[2], slack, lambda: _lead(hidden), _lead, values=lambda: _lead(news)))
         else:

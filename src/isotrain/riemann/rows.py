@@ -65,9 +65,7 @@ class Rows(Shape):
         pace = torch.where(new["turns"] > 0, (1 / turns.clamp_min(1)).clamp_min(share), 0)
         return {"spread": old["spread"] + pace * (fresh - old["spread"]), "turns": turns}
 
-    def solve(
-        self, state: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
+    def solve(self, state: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Quotients, 0 where no row has any weight."""
         met = state["turns"] > 0
         average = state["spread"].sum(-1, keepdim=True) / met.sum().clamp_min(1)

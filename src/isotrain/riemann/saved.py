@@ -22,9 +22,7 @@ def sizes(groups: list[dict[str, Any]]) -> list[list[list[int]]]:
     return [[list(p.shape) for p in group["params"]] for group in groups]
 
 
-def require_own(
-    saved: Mapping[str, Any], groups: list[dict[str, Any]], mark: Mapping[str, Any]
-) -> Mapping[str, Any]:
+def require_own(saved: Mapping[str, Any], groups: list[dict[str, Any]], mark: Mapping[str, Any]) -> Mapping[str, Any]:
     """The saved mark, where it is this optimizer's.
 
     Raises:
@@ -49,9 +47,7 @@ def require_own(
             )
     shapes = [g.get("shape") for g in saved["param_groups"]], [g["shape"] for g in groups]
     if shapes[0] != shapes[1]:
-        raise BadCheckpoint(
-            f"the state has shapes {shapes[0]}, this optimizer {shapes[1]}, one for each group."
-        )
+        raise BadCheckpoint(f"the state has shapes {shapes[0]}, this optimizer {shapes[1]}, one for each group.")
     for place, (theirs, ours) in enumerate(zip(found["sizes"], mark["sizes"], strict=True)):
         if theirs != ours:
             wrong = next((pair for pair in zip(theirs, ours) if pair[0] != pair[1]), (len(theirs), len(ours)))

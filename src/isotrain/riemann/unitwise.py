@@ -7,7 +7,18 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from isotrain.riemann.blocks import Inputs, Seen, Shape, State, gradients, is_dust, power, remembered_range, unlit, varied_range
+from isotrain.riemann.blocks import (
+    Inputs,
+    Seen,
+    Shape,
+    State,
+    gradients,
+    is_dust,
+    power,
+    remembered_range,
+    unlit,
+    varied_range,
+)
 from isotrain.riemann.dense_inverse import covariant_inverse
 from isotrain.riemann.diagonal import quotient
 
@@ -89,9 +100,7 @@ class Unitwise(Shape):
         state["inverse"] = covariant_inverse(state["spread"], 0.0)
         return state
 
-    def solve(
-        self, state: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
+    def solve(self, state: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """A solve for every unit; the bias carries the mean."""
         if v0_gk is None:
             return (state["inverse"] @ v_gki.unsqueeze(-1)).squeeze(-1), None

@@ -1,0 +1,212 @@
+"""One step, block by block: propose, measure along the proposal, then move. Nothing changes before the last.
+
+Letters: units.py. v is the (averaged) gradient, w = M^-1 v the direction, v'w the dual norm of a unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from isotrain.errors import BadOption, NotFinite, NotObserved
+from isotrain.riemann import steplength
+from isotrain.riemann.average import share_of_new
+from isotrain.riemann.blocks import Shape, State
+from isotrain.riemann.measure import Fresh, move
+from isotrain.riemann.ranks import Ranks
+from isotrain.riemann.units import Units
+
+Progress = dict[str, Any]
+
+
+@dataclass(eq=False)
+class Motion:
+    """What a step is about to do to one block.
+
+    Attributes:
+        group: the parameter group the block belongs to.
+        units: the block.
+        shape: its shape.
+        state: its metric after this step, with the trust "reach" [g,k] under a natural length.
+        delta: [g,k,i] direction of the weights.
+        delta0: [g,k] direction of the biases.
+        dual: [g,k] v'w of each unit.
+        momentum: what to keep of the averaged gradient.
+    """
+
+    group: dict[str, Any]
+    units: Units
+    shape: Shape
+    state: State
+    delta: Tensor
+    delta0: Tensor | None
+    dual: Tensor
+    momentum: State = field(default_factory=dict)
+
+    @property
+    def natural(self) -> bool:
+        """Whether the natural length applies."""
+        return bool(self.group["natural"])
+
+
+def propose(
+    group: dict[str, Any], units: Units, shape: Shape, old: State, fresh: State | None, looks: int, factor: float
+) -> Motion:
+    """The direction of one block under its metric, which `fresh` (this batch's) has joined.
+
+    Raises:
+        NotObserved: the block has never been measured.
+    """
+    measured = "spread" in old or "covariance" in old
+    state = old
+    if fresh is not None:
+        share = share_of_new(looks, group["decay"])
+        state = shape.merge(old if measured else None, fresh, share, units.bias is not None, group["damping"])
+        state = shape.ready(state, group["damping"])
+        if "reach" in old:
+            state["reach"] = old["reach"]
+    elif not measured:
+        raise NotObserved(
+            f"layer '{units.name}' has a gradient for the first time between two looks: it was not part of "
+            "the function when the metric was measured. Nothing was changed, the next step takes a look; to "
+            "avoid this error set refresh=1, or let every layer take part from the start."
+        )
+    v, v0 = units.weights(gradient_times(factor)), units.biases(gradient_times(factor))
+    kept: State = {}
+    if group["momentum"]:
+        v, v0, kept = averaged(old, v, v0, group["momentum"])
+    delta, delta0 = shape.solve(state, v, v0)
+    dual = torch.einsum("gki,gki->gk", v, delta)
+    if v0 is not None and delta0 is not None:
+        dual = dual + v0 * delta0
+    return Motion(group, units, shape, state, delta, delta0, dual, kept)
+
+
+def gradient_times(factor: float) -> Callable[[nn.Parameter], Tensor]:
+    """Reads a parameter's gradient, in float32 at least, times a factor; zeros where there is none."""
+
+    def read(p: nn.Parameter) -> Tensor:
+        if p.grad is None:
+            return torch.zeros_like(p)
+        if p.grad.is_sparse:
+            raise BadOption("sparse gradients are not supported: use Embedding(sparse=False).")
+        grad = p.grad if p.grad.dtype.itemsize >= 4 else p.grad.float()
+        return grad if factor == 1 else grad * factor
+
+    return read
+
+
+def averaged(old: State, v: Tensor, v0: Tensor | None, keep: float) -> tuple[Tensor, Tensor | None, State]:
+    """Bias-corrected moving average of the gradient, and what to keep of it."""
+    turns = old["turns_v"] + 1 if "turns_v" in old else torch.ones((), dtype=torch.float64)
+    correction = 1 - keep ** float(turns)
+    kept = {"turns_v": turns, "v": torch.lerp(v, old["v"], keep) if "v" in old else v * (1 - keep)}
+    if v0 is not None:
+        kept["v0"] = torch.lerp(v0, old["v0"], keep) if "v0" in old else v0 * (1 - keep)
+    return kept["v"] / correction, None if v0 is None else kept["v0"] / correction, kept
+
+
+def measure_along(motions: list[Motion], fresh: Fresh, lead: Mapping[str, Any], ranks: Ranks) -> Progress:
+    """Loss and curvature after this look; writes each block's trust reach into its proposed state."""
+    progress = {"looks": lead["looks"] + 1, "loss": ranks.mean(fresh.loss)}
+    if not lead["looks"]:
+        progress["first_loss"] = progress["loss"]
+    else:
+        progress["loss"] = 0.9 * lead["loss"] + 0.1 * progress["loss"]
+    natural = {m.units: m for m in motions if m.natural}
+    if not natural:
+        return progress
+    direction = {units: (m.delta, m.delta0) for units, m in natural.items()}
+    curvature = 0.0
+    moved: dict[Units, list[steplength.Moved]] = {}
+    for glance in fresh.glances:
+        sets: list[list[steplength.Moved]] = [[] for _ in glance.errors]
+        for units, entries in move(glance, direction):
+            moved.setdefault(units, []).append(entries[0])
+            for one, entry in zip(sets, entries, strict=True):
+                one.append(entry)
+        curvature += sum(float(steplength.quadratic(one, glance.samples)) for one in sets if one)
+    curvature = ranks.mean(curvature / len(fresh.glances))
+    for units, entries in moved.items():
+        m = natural[units]
+        reach = steplength.reach(entries, m.dual, m.shape.per_unit, m.state.get("reach"))
+        m.state = {**m.state, "reach": ranks.smallest(reach)}
+    dual = sum(float(m.dual.sum()) for m in natural.values())
+    if dual > 0:
+        progress["curvature"] = steplength.smooth(lead["curvature"], curvature / dual, lead["looks"])
+    return progress
+
+
+def require_finite(motions: list[Motion], names: Mapping[nn.Parameter, str]) -> float:
+    """The dual norm of the whole natural step.
+
+    Raises:
+        NotFinite: a gradient or a direction is NaN or infinite.
+    """
+    if not motions:
+        return 0.0
+    sums = torch.stack([m.dual.sum().double() for m in motions]).tolist()
+    total = sum(sums)
+    if total - total != 0:
+        for m in motions:
+            if bool(torch.isfinite(m.dual).all()):
+                continue
+            for p in m.units.parameters:
+                require_finite_gradient(p, names)
+            raise NotFinite(
+                f"the step of layer '{m.units.name}' is not finite though its gradient is: its metric overflowed. "
+                "Nothing was changed; use float32 or float64 parameters, or damping > 0."
+            )
+    return float(sum(one for one, m in zip(sums, motions, strict=True) if m.natural))
+
+
+def require_finite_gradient(p: nn.Parameter, names: Mapping[nn.Parameter, str]) -> None:
+    """Raise NotFinite when the gradient has a NaN or an infinity."""
+    if p.grad is None or bool(torch.isfinite(p.grad).all()):
+        return
+    raise NotFinite(
+        f"the gradient of '{names[p]}' is not finite "
+        f"({int((~torch.isfinite(p.grad)).sum())} of {p.grad.numel()} entries): the loss is NaN or "
+        "infinite, or overflowed. Nothing was changed; look at the batch that caused it."
+    )
+
+
+def apply(motions: list[Motion], length: float, state: MutableMapping[Any, Any]) -> None:
+    """Move the parameters by `length` (natural groups) or their own rate, and keep the new state."""
+    natural = [m for m in motions if m.natural]
+    bounds = [steplength.bound(length, m.dual, m.state["reach"], m.shape.per_unit) for m in natural]
+    least = torch.stack([bound.amin() for bound in bounds]).tolist() if bounds else []
+    held = {m: b for m, b, low in zip(natural, bounds, least, strict=True) if low != length}
+    for m in motions:
+        rate = float(m.group["lr"])
+        alpha = rate * length if m.natural else rate
+        if m in held:
+            # Some unit is held back: fold its share into the direction, one more pass over the weights.
+            share = held[m] / length
+            m.delta.mul_(share.unsqueeze(-1))
+            m.delta0 = None if m.delta0 is None else m.delta0 * share
+        shrink = 1 - rate * m.group["weight_decay"]
+        for part, piece in zip(m.units.parts, _pieces(m.units, m.delta), strict=True):
+            target = part.slice(part.parameter)
+            if shrink != 1:
+                target.mul_(shrink)
+            target.sub_(part.place(piece, target), alpha=alpha)
+        if m.units.bias is not None and m.delta0 is not None:
+            flat = m.units.bias.slice(m.units.bias.parameter)
+            if shrink != 1:
+                flat.mul_(shrink)
+            flat.sub_(m.delta0.reshape(-1), alpha=alpha)
+        kept = state[m.units.anchor]
+        for name, value in {**m.state, **m.momentum}.items():
+            kept[m.units.key + name] = value
+
+
+def _pieces(units: Units, delta: Tensor) -> list[Tensor]:
+    if len(units.parts) <= 1:
+        return [delta][: len(units.parts)]
+    widths = [part.parameter[0].numel() for part in units.parts]
+    return list(delta.split(widths, -1))

@@ -1,0 +1,68 @@
+"""The optimizer's options: their names, ranges and defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from isotrain.errors import BadOption, UnknownName
+from isotrain.likelihood import named
+from isotrain.likelihood.base import Likelihood
+from isotrain.riemann.blocks import Shape
+from isotrain.riemann.diagonal import Diagonal
+from isotrain.riemann.kronecker import Kronecker
+from isotrain.riemann.quasidiagonal import QuasiDiagonal
+from isotrain.riemann.rows import Rows
+from isotrain.riemann.units import Units
+from isotrain.riemann.unitwise import Unitwise
+
+SHAPES: dict[str, Shape] = {
+    s.name: s for s in (Diagonal(), QuasiDiagonal(), Unitwise(), Kronecker(), Kronecker(full=True))
+}
+WHOLE = ("metric", "refresh", "subsample", "maximize")
+"""Options of the whole model, the same in every group."""
+_RANGES = {
+    "lr": (0.0, float("inf")),
+    "decay": (0.0, 1.0),
+    "damping": (0.0, float("inf")),
+    "momentum": (0.0, 1.0),
+    "weight_decay": (0.0, float("inf")),
+}
+
+
+def shape_of(group: Mapping[str, Any], units: Units) -> Shape:
+    """The shape of a block in its group; embeddings have their own."""
+    return Rows(units.anchor.shape[0]) if units.one_hot else SHAPES[group["shape"]]
+
+
+def check_group(group: Mapping[str, Any], defaults: Mapping[str, Any], progress: Iterable[str]) -> None:
+    """Raise UnknownName or BadOption for a parameter group that is not one."""
+    for name in set(group) - {"params", *defaults, *progress, "initial_lr", "param_names"}:
+        raise UnknownName("option", name, defaults)
+    for name in WHOLE:
+        if group.get(name, defaults[name]) != defaults[name]:
+            raise BadOption(
+                f"{name}={group[name]!r} in a parameter group: the metric is the whole model's. Leave it out, or "
+                f"give it to all: Riemannian(model, {name}={group[name]!r})."
+            )
+    group = {**defaults, **group}
+    if group["shape"] not in SHAPES:
+        raise UnknownName("shape", group["shape"], SHAPES)
+    for name, (low, high) in _RANGES.items():
+        if not low <= float(group[name]) < high:
+            raise BadOption(f"{name}={group[name]!r} must be in [{low:g}, {high:g}).")
+
+
+def check_whole(refresh: int, subsample: float) -> None:
+    """Raise BadOption for a refresh or a share of the batch that is none."""
+    if refresh < 1 or not 0 < subsample <= 1:
+        raise BadOption(f"refresh={refresh!r} must be at least 1 and subsample={subsample!r} in (0, 1].")
+
+
+def likelihoods(likelihood: Any) -> Any:
+    """Names made objects: one, a dict by output, or a list by place."""
+    if isinstance(likelihood, Mapping):
+        return {name: named(one) for name, one in likelihood.items()}
+    if isinstance(likelihood, str | Likelihood):
+        return named(likelihood)
+    return [None if one is None else named(one) for one in likelihood]

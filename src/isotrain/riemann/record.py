@@ -1,0 +1,206 @@
+"""What the model's own calls leave behind for a look: arguments, and the gradient that arrives at the output."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_flatten_with_path, tree_map
+
+from isotrain.errors import NoBackward
+
+looking: ContextVar[bool] = ContextVar("looking", default=False)
+"""Set while a look runs the model itself: nothing is recorded then, by any optimizer."""
+SMALLEST = 16
+"""A sub-batch never has fewer samples than this (or the batch has fewer); half, where a sample has many rows."""
+
+
+def innermost(model: nn.Module) -> nn.Module:
+    """The user's module inside torch.compile and DistributedDataParallel."""
+    while True:
+        if isinstance(model, nn.parallel.DistributedDataParallel):
+            model = model.module
+        elif hasattr(model, "_orig_mod"):
+            model = model._orig_mod
+        else:
+            return model
+
+
+@dataclass
+class Call:
+    """One forward pass of the model, as much of it as a look needs."""
+
+    args: Any
+    kwargs: Any
+    rows: Tensor | None
+    whole: Any
+    autocast: tuple[str, bool, torch.dtype]
+    random: Any
+    samples: int = 0
+    turn: int = 0
+    outputs: list[Tensor] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
+    gradients: dict[int, Tensor] = field(default_factory=dict)
+
+
+class Recorder:
+    """Keeps the arguments of the model's calls, and the gradients at its outputs, while a look is due."""
+
+    def __init__(self, model: nn.Module, share: float) -> None:
+        self.share = share
+        self.smallest = SMALLEST
+        self.due = True
+        self.parameters = list(model.parameters())
+        self.trainable: list[bool] | None = None
+        self.wrapper: nn.parallel.DistributedDataParallel | None = None
+        self.whole = True
+        self.calls: list[Call] = []
+        self._open: list[Call] = []
+        self._forwards = 0
+        self._told = False
+
+    def before(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        """Forward pre-hook of the model."""
+        # A layer that was unfrozen since the last look has no metric yet.
+        self.due = self.due or self.trainable != [p.requires_grad for p in self.parameters]
+        if not self.due or looking.get() or not torch.is_grad_enabled():
+            return
+        self.wrapper = nn.parallel.DistributedDataParallel._get_active_ddp_module()
+        rows = self._rows((args, kwargs))
+        kept = tree_map(partial(_keep_input, rows=rows), (args, kwargs))
+        device = next((t.device.type for t in tree_flatten(kept)[0] if isinstance(t, Tensor)), "cpu")
+        cast = (device, torch.is_autocast_enabled(device), torch.get_autocast_dtype(device))
+        random = (torch.get_rng_state(), torch.cuda.get_rng_state() if device == "cuda" else None)
+        self._open.append(Call(*kept, rows, (args, kwargs), cast, random))
+
+    def after(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        """Forward hook of the model."""
+        if not self._open or looking.get() or not torch.is_grad_enabled():
+            return
+        call = self._open.pop()
+        call.turn = self._forwards
+        self._forwards += 1
+        outputs = tensors(output)
+        if call.rows is not None and any(o.ndim == 0 or o.shape[0] != _length(call.whole) for o in outputs):
+            self._tell("the model's outputs do not share the first dimension of its inputs")
+            call.rows = None
+            call.args, call.kwargs = tree_map(partial(_keep_input, rows=None), call.whole)
+        self.smallest = SMALLEST // 2 if outputs and outputs[0].ndim > 2 else SMALLEST
+        call.whole = None
+        call.labels = labels(output)
+        call.samples = outputs[0].shape[0] if outputs and outputs[0].ndim else 1
+        for place, out in enumerate(outputs):
+            call.outputs.append(_copy(out, call.rows))
+            if out.requires_grad:
+                out.register_hook(partial(self._arrived, call, place))
+
+    def _arrived(self, call: Call, place: int, gradient: Tensor) -> None:
+        if looking.get():
+            return
+        if not call.gradients:
+            # Only now: a forward whose graph is dropped (validation without no_grad) keeps nothing alive.
+            self.calls.append(call)
+            self.calls.sort(key=lambda one: one.turn)
+        kept = _keep(gradient, call.rows)
+        before = call.gradients.get(place)
+        call.gradients[place] = kept if before is None else before + kept
+
+    def _rows(self, inputs: Any) -> Tensor | None:
+        """Evenly spaced samples, or None for all of them: when told so, or when samples cannot be told apart."""
+        n = _length(inputs)
+        if self.whole:
+            return None
+        if n is None:
+            if self.share < 1:
+                self._tell("the model's inputs do not share a first dimension")
+            return None
+        m = min(n, max(self.smallest, math.ceil(n * self.share - 1e-9)))
+        if m >= n:
+            return None
+        device = next(t.device for t in tree_flatten(inputs)[0] if isinstance(t, Tensor))
+        return torch.arange(m, device=device) * n // m
+
+    def _tell(self, why: str) -> None:
+        if not self._told:
+            self._told = True
+            warnings.warn(f"isotrain looks at whole batches instead of a share of them: {why}.", stacklevel=4)
+
+    def seen(self) -> list[Call]:
+        """The calls whose output received a gradient.
+
+        Raises:
+            NoBackward: there is none.
+        """
+        if not self.calls:
+            called = "was called" if self._forwards else "was not called (call the model itself, not its parts)"
+            raise NoBackward(
+                f"step() has nothing to look at: since the last step the model {called} and no gradient came back "
+                "to its output. Call loss.backward() on a loss of model(x) first. If the model was compiled with "
+                "fullgraph=True after the optimizer was made, make the optimizer from the compiled model."
+            )
+        return list(self.calls)
+
+    def stale(self) -> None:
+        """Drop the calls whose gradient has come back: their gradients are being cleared."""
+        self.calls.clear()
+
+    def resume(self, share: float, smallest: int) -> None:
+        """Start afresh where a saved run left off."""
+        self.forget()
+        self.share, self.smallest, self.trainable = share, smallest, [p.requires_grad for p in self.parameters]
+
+    def forget(self) -> None:
+        """Drop what was kept."""
+        self.calls.clear()
+        self._open.clear()
+        self._forwards = 0
+
+
+def tensors(output: Any) -> list[Tensor]:
+    """The floating-point tensors in a model's output, in order."""
+    return [t for t in tree_flatten(output)[0] if isinstance(t, Tensor) and t.is_floating_point()]
+
+
+def labels(output: Any) -> list[str]:
+    """The key or position of each of `tensors(output)` at the top level of the output.
+
+    >>> labels({"boxes": torch.zeros(1), "classes": torch.zeros(1)}), labels((torch.zeros(1), torch.zeros(1)))
+    (['boxes', 'classes'], ['0', '1'])
+    """
+    found = []
+    for path, value in tree_flatten_with_path(output)[0]:
+        if isinstance(value, Tensor) and value.is_floating_point():
+            key = path[0] if path else None
+            found.append(str(getattr(key, "key", getattr(key, "idx", getattr(key, "name", 0)))))
+    return found
+
+
+def _length(inputs: Any) -> int | None:
+    """The first dimension all tensors share, if they do."""
+    found = [t for t in tree_flatten(inputs)[0] if isinstance(t, Tensor)]
+    sizes = {t.shape[0] if t.ndim else -1 for t in found}
+    return sizes.pop() if len(sizes) == 1 and -1 not in sizes else None
+
+
+def _keep(value: Any, rows: Tensor | None) -> Any:
+    if not isinstance(value, Tensor):
+        return value
+    return value.detach() if rows is None else value.detach().index_select(0, rows.to(value.device))
+
+
+def _copy(value: Any, rows: Tensor | None) -> Any:
+    """As it is now: what follows may write on the original."""
+    kept = _keep(value, rows)
+    return kept.clone() if kept is not value and rows is None else kept
+
+
+def _keep_input(value: Any, rows: Tensor | None) -> Any:
+    """Inputs that need gradients still do in the look: re-entrant checkpoints go by that."""
+    kept = _copy(value, rows)
+    return kept.requires_grad_() if isinstance(value, Tensor) and value.requires_grad else kept
