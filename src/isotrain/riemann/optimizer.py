@@ -133,7 +133,7 @@ class Riemannian(Optimizer):
         }
         self._recorder = Recorder(self._root, subsample)
         self._blocks: list[tuple[dict[str, Any], Units]] = []
-        super().__init__([{"params": list(self._root.parameters())}] if params is None else list(params), defaults)
+        super().__init__([{"params": list(self._root.parameters())}] if params is None else params, defaults)
         self.param_groups[0].update(_PROGRESS)
         self._arm()
 
@@ -148,7 +148,7 @@ class Riemannian(Optimizer):
     def _arrange(self) -> None:
         """Which group every block belongs to."""
         group_of = {p: group for group in self.param_groups for p in group["params"]}
-        self._blocks = []
+        blocks: list[tuple[dict[str, Any], Units]] = []
         for units in self._network.units:
             groups = [group_of[p] for p in units.parameters if p in group_of]
             if not groups:
@@ -164,7 +164,8 @@ class Riemannian(Optimizer):
                     f"the weight and bias of layer '{units.name}' are in different parameter groups: a unit moves as "
                     "one. Put all parameters of a layer in one group."
                 )
-            self._blocks.append((groups[0], units))
+            blocks.append((groups[0], units))
+        self._blocks = blocks
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group with options of its own; its parameters belong to the model."""
@@ -213,7 +214,7 @@ class Riemannian(Optimizer):
         return due(lead["step"], lead["refresh"])
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step. Returns the closure's loss, or None.
 
         Raises:
@@ -329,12 +330,27 @@ class Riemannian(Optimizer):
         Raises:
             BadCheckpoint: the state is another optimizer's, version's, model's or composition's.
         """
-        mark = saved.require_own(state_dict, self.param_groups, self._mark())
-        super().load_state_dict({k: v for k, v in state_dict.items() if k != "isotrain"})
+        # Between torch's hooks: on what they make of the saved state, before what they do to the loaded one.
+        found: list[dict[str, Any]] = []
+        hooks = (
+            self.register_load_state_dict_pre_hook(lambda _, state: self._accept(state, found)),
+            self.register_load_state_dict_post_hook(lambda _: self._restore(found[0]), prepend=True),
+        )
+        try:
+            super().load_state_dict(state_dict)
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _accept(self, state_dict: dict[str, Any], found: list[dict[str, Any]]) -> None:
+        saved.require_own(state_dict, self.param_groups, self._mark())
+        found.append(state_dict)
+
+    def _restore(self, state_dict: dict[str, Any]) -> None:
         saved.restore(self.state, state_dict, self.param_groups)
         self._arrange()
-        self._seed = mark["seed"]
-        self._recorder.resume(self.param_groups[0]["subsample"], mark["smallest"])
+        self._seed = state_dict["isotrain"]["seed"]
+        self._recorder.resume(self.param_groups[0]["subsample"], state_dict["isotrain"]["smallest"])
         self._expect()
 
     def __getstate__(self) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from torch import Tensor
+
 from isotrain.errors import BadOption, UnknownName
 from isotrain.likelihood import named
 from isotrain.likelihood.base import Likelihood
@@ -48,6 +50,8 @@ def check_group(group: Mapping[str, Any], defaults: Mapping[str, Any], progress:
     group = {**defaults, **group}
     if group["shape"] not in SHAPES:
         raise UnknownName("shape", group["shape"], SHAPES)
+    if isinstance(group["lr"], Tensor) and group["lr"].numel() != 1:
+        raise BadOption(f"Tensor lr must be 1-element, got shape {tuple(group['lr'].shape)}.")
     for name, (low, high) in _RANGES.items():
         if not low <= float(group[name]) < high:
             raise BadOption(f"{name}={group[name]!r} must be in [{low:g}, {high:g}).")

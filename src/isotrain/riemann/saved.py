@@ -22,8 +22,8 @@ def sizes(groups: list[dict[str, Any]]) -> list[list[list[int]]]:
     return [[list(p.shape) for p in group["params"]] for group in groups]
 
 
-def require_own(saved: Mapping[str, Any], groups: list[dict[str, Any]], mark: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The saved mark, where it is this optimizer's.
+def require_own(saved: Mapping[str, Any], groups: list[dict[str, Any]], mark: Mapping[str, Any]) -> None:
+    """Refuse a state that is not this optimizer's.
 
     Raises:
         BadCheckpoint: the state is another optimizer's, another version's, model's or composition's.
@@ -50,12 +50,13 @@ def require_own(saved: Mapping[str, Any], groups: list[dict[str, Any]], mark: Ma
         raise BadCheckpoint(f"the state has shapes {shapes[0]}, this optimizer {shapes[1]}, one for each group.")
     for place, (theirs, ours) in enumerate(zip(found["sizes"], mark["sizes"], strict=True)):
         if theirs != ours:
-            wrong = next((pair for pair in zip(theirs, ours) if pair[0] != pair[1]), (len(theirs), len(ours)))
+            wrong = next(
+                (pair for pair in zip(theirs, ours, strict=False) if pair[0] != pair[1]), (len(theirs), len(ours))
+            )
             raise BadCheckpoint(
                 f"the state is another model's: in group {place} it has {wrong[0]} where this one has {wrong[1]} "
                 "(shape or number of the parameters)."
             )
-    return found
 
 
 def restore(state: MutableMapping[Any, Any], saved: Mapping[str, Any], groups: list[dict[str, Any]]) -> None:
