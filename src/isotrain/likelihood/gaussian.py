@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -47,7 +48,7 @@ class Gaussian(Likelihood):
     def sample(self, output: Tensor, generator: torch.Generator) -> Tensor:
         """The mean plus noise."""
         noise = torch.randn(output.shape, generator=generator, device=output.device, dtype=output.dtype)
-        return output + self.variance**0.5 * noise
+        return output + noise * math.sqrt(self.variance)
 
     def nll(self, output: Tensor, target: Tensor) -> Tensor:
         """Squared error over twice the variance, up to a constant."""
@@ -59,7 +60,7 @@ class Gaussian(Likelihood):
 
     def signs(self, output: Tensor, generator: torch.Generator) -> Tensor:
         """variance^(-1/2) with random signs."""
-        return random_signs(output, generator) * self.variance**-0.5
+        return random_signs(output, generator) / math.sqrt(self.variance)
 
     def every(self, output: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
         """One cotangent for each place of a sample."""

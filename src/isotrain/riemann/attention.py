@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -27,17 +29,18 @@ def attention_units(name: str, layer: nn.MultiheadAttention) -> list[Units]:
     """Queries, keys and values; extra keys and values are units without inputs. The output is a Linear of its own."""
     e = layer.embed_dim
     found: list[Units] = []
+    own_bias = cast("Tensor | None", layer.in_proj_bias)
     separate = (layer.q_proj_weight, layer.k_proj_weight, layer.v_proj_weight)
     for place, label in enumerate(("query", "key", "value")):
         rows = (place * e, (place + 1) * e)
         part = dense(layer.in_proj_weight, rows) if layer._qkv_same_embed_dim else dense(separate[place])
         bias = None
-        if layer.in_proj_bias is not None and (label != "key" or _keys_need_bias(layer)):
-            bias = Bias(layer.in_proj_bias, 1, rows)
+        if own_bias is not None and (label != "key" or _keys_need_bias(layer)):
+            bias = Bias(cast(nn.Parameter, own_bias), 1, rows)
         found.append(Units(f"{name}.{label}", f"{label}.", (part,), bias))
     for label, extra in (("bias_k", layer.bias_k), ("bias_v", layer.bias_v)):
         if extra is not None:
-            found.append(Units(f"{name}.{label}", "", (), Bias(extra, 1)))
+            found.append(Units(f"{name}.{label}", "", (), Bias(cast(nn.Parameter, extra), 1)))
     return found
 
 
@@ -71,16 +74,16 @@ def attention_twin(
         query, key, value = (x.transpose(0, 1) for x in (query, key, value))
     e, heads = layer.embed_dim, layer.num_heads
     n = query.shape[0]
+    own_bias = cast("Tensor | None", layer.in_proj_bias)
     separate = (layer.q_proj_weight, layer.k_proj_weight, layer.v_proj_weight)
     projected: list[Tensor] = []
     for place, x in enumerate((query, key, value)):
         rows = slice(place * e, (place + 1) * e)
         weight = layer.in_proj_weight[rows] if layer._qkv_same_embed_dim else separate[place]
-        bias = None if layer.in_proj_bias is None else layer.in_proj_bias[rows]
+        bias = None if own_bias is None else own_bias[rows]
         y = F.linear(x, weight, bias)
         y = y if y.requires_grad else y.detach().requires_grad_()
-        seen = x.detach()
-        note(Sighting(units[place], y, lambda seen=seen: _places(seen), _places))
+        note(Sighting(units[place], y, partial(_places, x.detach()), _places))
         projected.append(y)
     q, k, v = projected
     padding = _additive(key_padding_mask, q)

@@ -32,7 +32,7 @@ class _Elementwise(torch.autograd.Function):
         return y.detach()
 
     @staticmethod
-    def backward(ctx: Any, q: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, q: Tensor) -> tuple[Tensor, None]:
         (slope,) = ctx.saved_tensors
         return slope.square() * q, None
 
@@ -47,7 +47,7 @@ class _Linear(torch.autograd.Function):
         return function(x, w)
 
     @staticmethod
-    def backward(ctx: Any, q: Tensor) -> tuple[Tensor, Tensor | None, None]:  # type: ignore[override]
+    def backward(ctx: Any, q: Tensor) -> tuple[Tensor, Tensor | None, None]:
         x, w = ctx.saved_tensors
         needs = ctx.needs_input_grad
         with torch.enable_grad():
@@ -68,7 +68,7 @@ class _Jacobian(torch.autograd.Function):
         return y.detach().clone()
 
     @staticmethod
-    def backward(ctx: Any, q: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, q: Tensor) -> tuple[Tensor, None, None]:
         return ctx.squares(q), None, None
 
 
@@ -116,7 +116,8 @@ def _negative(x: Tensor) -> Tensor:
 
 
 def _difference(left: Any, right: Any) -> Tensor:
-    return left + _negative(right) if isinstance(right, Tensor) else left + (-right)
+    difference: Tensor = left + (_negative(right) if isinstance(right, Tensor) else -right)
+    return difference
 
 
 def _matmul(left: Tensor, right: Tensor) -> Tensor:
@@ -252,8 +253,9 @@ def _prelu(x: Tensor, weight: Tensor) -> Tensor:
 
 
 _SQUARED: dict[Any, Callable[..., Any]] = {}
-for _f in (F.linear, F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d):
-    _SQUARED[_f] = _weighted(_f)
+_op: Any
+for _op in (F.linear, F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d):
+    _SQUARED[_op] = _weighted(_op)
 for _name in (
     "tanh sigmoid gelu silu elu leaky_relu selu celu softplus softsign hardtanh hardsigmoid hardswish mish relu6 "
     "logsigmoid tanhshrink softshrink hardshrink threshold rrelu"
@@ -262,24 +264,24 @@ for _name in (
 for _name in "tanh sigmoid exp log sqrt square abs sin cos log1p erf".split():
     for _home in (torch, Tensor):
         _SQUARED[getattr(_home, _name)] = _elementwise(getattr(torch, _name))
-for _f in (torch.mul, Tensor.mul, Tensor.__mul__, Tensor.__rmul__, torch.multiply):
-    _SQUARED[_f] = _product
-for _f in (torch.div, Tensor.div, Tensor.__truediv__):
-    _SQUARED[_f] = _quotient
-for _f in (torch.sub, Tensor.sub, Tensor.__sub__):
-    _SQUARED[_f] = _difference
+for _op in (torch.mul, Tensor.mul, Tensor.__mul__, Tensor.__rmul__, torch.multiply):
+    _SQUARED[_op] = _product
+for _op in (torch.div, Tensor.div, Tensor.__truediv__):
+    _SQUARED[_op] = _quotient
+for _op in (torch.sub, Tensor.sub, Tensor.__sub__):
+    _SQUARED[_op] = _difference
 _SQUARED[Tensor.__rsub__] = lambda right, left: _difference(left, right)
-for _f in (torch.neg, Tensor.neg, Tensor.__neg__):
-    _SQUARED[_f] = _negative
-for _f in (torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.bmm, torch.mm, Tensor.mm):
-    _SQUARED[_f] = _matmul
-for _f in (torch.mean, Tensor.mean):
-    _SQUARED[_f] = _mean
-for _f in (torch.softmax, Tensor.softmax, F.softmax):
-    _SQUARED[_f] = _softmax
-for _f in (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d, F.adaptive_avg_pool1d, F.adaptive_avg_pool2d,
+for _op in (torch.neg, Tensor.neg, Tensor.__neg__):
+    _SQUARED[_op] = _negative
+for _op in (torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.bmm, torch.mm, Tensor.mm):
+    _SQUARED[_op] = _matmul
+for _op in (torch.mean, Tensor.mean):
+    _SQUARED[_op] = _mean
+for _op in (torch.softmax, Tensor.softmax, F.softmax):
+    _SQUARED[_op] = _softmax
+for _op in (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d, F.adaptive_avg_pool1d, F.adaptive_avg_pool2d,
            F.adaptive_avg_pool3d):  # fmt: skip
-    _SQUARED[_f] = _averaging(_f)
+    _SQUARED[_op] = _averaging(_op)
 _SQUARED |= {
     F.layer_norm: _layer_norm,
     F.rms_norm: _rms_norm,

@@ -31,9 +31,11 @@ def covariant_inverse(covariance: Tensor, damping: float) -> Tensor:
     if damping == 0:
         lowest = factor.diagonal(dim1=-2, dim2=-1).amin(-1) if width else torch.ones_like(failed)
         thin = thin | (lowest.square() < width * torch.finfo(kind).eps)
+    result: Tensor
     if bool(thin.any()):
         eps = width * torch.finfo(kind).eps
         result = torch.linalg.pinv(correlation, rtol=eps, hermitian=True)
     else:
         result = torch.cholesky_inverse(factor)
-    return (result * outer).to(kind)
+    scaled: Tensor = result * outer
+    return scaled.to(kind)

@@ -17,7 +17,7 @@ class Watch:
     def __init__(self, call: Callable[..., None] | None = None) -> None:
         self.call = call
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def __call__(self, *args: Any) -> None:
         """Run outside of compiled code: it keeps references and computes nothing."""
         if self.call is not None:

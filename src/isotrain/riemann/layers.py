@@ -27,15 +27,15 @@ class Adapter:
     sight: Callable[[Any, list[Units], tuple[Any, ...], Tensor], list[Sighting]]
 
 
-def dense(weight: nn.Parameter, rows: tuple[int, int] | None = None) -> Part:
+def dense(weight: Tensor, rows: tuple[int, int] | None = None) -> Part:
     """A weight whose first dimension is the units and whose others are the inputs."""
     k = weight.shape[0] if rows is None else rows[1] - rows[0]
-    return Part(weight, (1, k, weight[0].numel()), (0, 1, 2), rows)
+    return Part(cast(nn.Parameter, weight), (1, k, weight[0].numel()), (0, 1, 2), rows)
 
 
-def whole_bias(bias: nn.Parameter | None, groups: int = 1) -> Bias | None:
+def whole_bias(bias: Tensor | None, groups: int = 1) -> Bias | None:
     """The whole of a bias, or None."""
-    return None if bias is None else Bias(bias, groups)
+    return None if bias is None else Bias(cast(nn.Parameter, bias), groups)
 
 
 def samples_places(x: Tensor) -> Tensor:
@@ -81,7 +81,9 @@ def bilinear_sight(layer: nn.Bilinear, units: list[Units], args: tuple[Any, ...]
 def embedding_units(name: str, layer: nn.Embedding) -> list[Units]:
     """Inputs are one-hot rows; units are the columns."""
     rows, columns = layer.weight.shape
-    return [Units(name, "", (Part(layer.weight, (1, rows, columns), (0, 2, 1)),), None, one_hot=True)]
+    return [
+        Units(name, "", (Part(cast(nn.Parameter, layer.weight), (1, rows, columns), (0, 2, 1)),), None, one_hot=True)
+    ]
 
 
 def embedding_sight(layer: nn.Embedding, units: list[Units], args: tuple[Any, ...], out: Tensor) -> list[Sighting]:
@@ -134,7 +136,7 @@ ConvTranspose = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
 def conv_units(name: str, layer: Conv) -> list[Units]:
     """One unit an output channel; its inputs are a window of the channels of its group."""
     g, w = layer.groups, layer.weight
-    part = Part(w, (g, w.shape[0] // g, w[0].numel()), (0, 1, 2))
+    part = Part(cast(nn.Parameter, w), (g, w.shape[0] // g, w[0].numel()), (0, 1, 2))
     return [Units(name, "", (part,), whole_bias(layer.bias, g), spatial=True)]
 
 
@@ -164,7 +166,7 @@ def conv_sight(layer: Conv, units: list[Units], args: tuple[Any, ...], out: Tens
 def conv_transpose_units(name: str, layer: ConvTranspose) -> list[Units]:
     """One unit an output channel; weights are stored [inputs, units, window]."""
     g, w = layer.groups, layer.weight
-    part = Part(w, (g, w.shape[0] // g, w.shape[1], w[0, 0].numel()), (0, 2, 1, 3))
+    part = Part(cast(nn.Parameter, w), (g, w.shape[0] // g, w.shape[1], w[0, 0].numel()), (0, 2, 1, 3))
     return [Units(name, "", (part,), whole_bias(layer.bias, g), spatial=True)]
 
 
@@ -178,9 +180,11 @@ def conv_transpose_sight(
 
     def inputs() -> Tensor:
         batch = x if x.ndim == layer.weight.ndim else x.unsqueeze(0)
-        stride, dilation, size = (cast(Any, t) for t in (layer.stride, layer.dilation, layer.kernel_size))
+        stride, dilation, size = layer.stride, layer.dilation, layer.kernel_size
         padding = cast(tuple[int, ...], layer.padding)
-        spread = batch.new_zeros(*batch.shape[:2], *((n - 1) * s + 1 for n, s in zip(batch.shape[2:], stride, strict=True)))
+        spread = batch.new_zeros(
+            *batch.shape[:2], *((n - 1) * s + 1 for n, s in zip(batch.shape[2:], stride, strict=True))
+        )
         spread[(slice(None), slice(None), *(slice(None, None, s) for s in stride))] = batch
         pad: list[int] = []
         for axis in reversed(range(d)):

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from isotrain.errors import DegenerateMetric, LikelihoodMismatch, NotFinite, NotObserved
+from isotrain.errors import DegenerateMetric, LikelihoodMismatch, NotFinite, NotObserved, UnsupportedOperation
 from isotrain.likelihood.base import Likelihood
 from isotrain.riemann.blocks import Inputs, Seen, Shape, State, add
 from isotrain.riemann.observe import Look, hidden_by_checkpoint, look
@@ -90,8 +90,8 @@ def heads_of(call: Call, outputs: list[Tensor], likelihoods: Likelihoods, scale:
         if not bool(torch.isfinite(gradient).all()):
             raise NotFinite(
                 f"the gradient of the loss at output {call.labels[place]} of the model is not finite "
-                f"({int((~torch.isfinite(gradient)).sum())} of {gradient.numel()} entries): the loss is NaN or infinite. "
-                "Nothing was changed; look at the batch, or lower what makes the loss overflow."
+                f"({int((~torch.isfinite(gradient)).sum())} of {gradient.numel()} entries): the loss is NaN or "
+                "infinite. Nothing was changed; look at the batch, or lower what makes the loss overflow."
             )
         batch_rows = likelihood.rows(output) * call.samples / max(1, output.shape[0])
         evidence = likelihood.evidence(output, gradient, batch_rows)
@@ -164,7 +164,7 @@ def require_measured(fresh: Fresh, moving: list[Units], first: bool) -> None:
         )
     for units in moving:
         if units not in fresh.states and units in fresh.blind:
-            raise hidden_by_checkpoint(f" ('{units.name}')")
+            raise UnsupportedOperation(hidden_by_checkpoint(f" ('{units.name}')"))
         if units not in fresh.states:
             raise NotObserved(
                 f"layer '{units.name}' has a gradient but was not seen in the model's forward: its weights are used "

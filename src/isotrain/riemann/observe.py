@@ -89,13 +89,13 @@ class Look:
             )
         except RuntimeError as error:
             if "heckpoint" in str(error):
-                raise hidden_by_checkpoint() from error
+                raise UnsupportedOperation(hidden_by_checkpoint()) from error
             raise
 
 
-def hidden_by_checkpoint(layer: str = "") -> UnsupportedOperation:
-    """The error for a re-entrant checkpoint, which runs its layers where no look can follow."""
-    return UnsupportedOperation(
+def hidden_by_checkpoint(layer: str = "") -> str:
+    """What to say of a re-entrant checkpoint, which runs its layers where no look can follow."""
+    return (
         f"activation checkpointing with use_reentrant=True hides the layers inside it from isotrain{layer}: "
         "pass use_reentrant=False to torch.utils.checkpoint.checkpoint."
     )

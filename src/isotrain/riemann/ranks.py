@@ -8,6 +8,7 @@ from typing import TypeVar, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch._dynamo import OptimizedModule
 
 from isotrain.errors import IsotrainError
 
@@ -18,7 +19,7 @@ class Ranks:
     """The processes that train one model together; alone, every method returns its argument."""
 
     def __init__(self, model: nn.Module) -> None:
-        while hasattr(model, "_orig_mod"):
+        while isinstance(model, OptimizedModule):
             model = model._orig_mod
         self.device = next((p.device for p in model.parameters()), torch.device("cpu"))  # nccl reduces nothing else
         self.group = model.process_group if isinstance(model, nn.parallel.DistributedDataParallel) else None

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._dynamo import OptimizedModule
 from torch.utils._pytree import tree_flatten, tree_flatten_with_path, tree_map
 
 from isotrain.errors import NoBackward
@@ -26,7 +27,7 @@ def innermost(model: nn.Module) -> nn.Module:
     while True:
         if isinstance(model, nn.parallel.DistributedDataParallel):
             model = model.module
-        elif hasattr(model, "_orig_mod"):
+        elif isinstance(model, OptimizedModule):
             model = model._orig_mod
         else:
             return model
@@ -77,7 +78,7 @@ class Recorder:
         device = next((t.device.type for t in tree_flatten(kept)[0] if isinstance(t, Tensor)), "cpu")
         cast = (device, torch.is_autocast_enabled(device), torch.get_autocast_dtype(device))
         random = (torch.get_rng_state(), torch.cuda.get_rng_state() if device == "cuda" else None)
-        self._open.append(Call(*kept, rows, (args, kwargs), cast, random))
+        self._open.append(Call(kept[0], kept[1], rows, (args, kwargs), cast, random))
 
     def after(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         """Forward hook of the model."""
