@@ -159,7 +159,8 @@ def _draw(ax: Any, panel: Panel, low: float, high: float, titled: bool = False, 
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     for line in panel.lines:
-        y = smoothed(line.y, window_for(len(line.y)))
+        # Far outside the frame is far enough: the largest floats make matplotlib overflow.
+        y = [min(v, 1e3 * high) for v in smoothed(line.y, window_for(len(line.y)))]
         x = list(range(1, len(y) + 1)) if line.x is None else list(line.x)
         keep = (
             sorted({round(i * (len(y) - 1) / (POINTS - 1)) for i in range(POINTS)})

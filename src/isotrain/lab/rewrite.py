@@ -46,6 +46,7 @@ MAXIMA = frozenset(
     "max_pool1d max_pool2d max_pool3d adaptive_max_pool1d adaptive_max_pool2d MaxPool1d MaxPool2d MaxPool3d "
     "AdaptiveMaxPool1d AdaptiveMaxPool2d AdaptiveMaxPool3d boolean_dispatch".split()
 )
+ARITHMETIC = frozenset("add add_ iadd sub mul truediv neg".split())
 DROPOUTS = frozenset("dropout Dropout dropout1d dropout2d dropout3d Dropout1d Dropout2d Dropout3d".split())
 
 
@@ -81,8 +82,11 @@ class Plan:
 
 def trace(model: nn.Module) -> fx.GraphModule:
     """The model's graph over torch's own layers; the graph shares the model's modules."""
+    tracer = fx.Tracer()
+    if tracer.is_leaf_module(model, ""):  # a single layer: torch.fx would look inside it
+        model = nn.Sequential(model)
     try:
-        graph = fx.Tracer().trace(model)
+        graph = tracer.trace(model)
     except Exception as error:  # whatever the user's own forward does under tracing, it means the same thing
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CannotRewrite(
@@ -103,7 +107,7 @@ def operation(graph_module: fx.GraphModule, node: fx.Node) -> str:
 
 
 class Walk(fx.Interpreter):
-    """One pass over the graph on example values with the codes of a plan; `write` then changes the weights."""
+    """One pass over the graph on example values with codes of a plan; `write` then changes the weights."""
 
     def __init__(self, graph_module: fx.GraphModule, plan: Plan) -> None:
         super().__init__(graph_module, garbage_collect_values=False)
@@ -179,7 +183,9 @@ class Walk(fx.Interpreter):
                     "it sets values to 0, and the code does not leave 0 (or the order of units) where it is"
                 )
             return code
-        if name in ("add", "add_", "iadd", "sub", "mul", "truediv", "neg"):
+        if name in ARITHMETIC:
+            if any(self.codes[a].label is not None for a in coded):
+                raise NoCode("its numbers apply to each feature, and the features are mixed")
             return self._arithmetic(node, name)
         if name.startswith("BatchNorm"):
             if code.order is None:
