@@ -52,10 +52,10 @@ def unlit(spread_gki: Tensor, power_gk: Tensor, inputs: Inputs) -> Tensor:
     have the same answer in all coordinates (against its size, an inverted rare pixel would be answered
     differently).
     """
-    constant = is_dust(inputs.reach, inputs.size).unsqueeze(-2)
-    least = DUST * torch.finfo(spread_gki.dtype).eps * inputs.reach.unsqueeze(-2)
-    nothing = (spread_gki <= power_gk.unsqueeze(-1) * least) | constant
-    return nothing | (spread_gki < least_square(spread_gki.dtype))
+    kind = spread_gki.dtype
+    constant = is_dust(inputs.reach, inputs.size)
+    least = (DUST * torch.finfo(kind).eps * inputs.reach).masked_fill(constant, torch.finfo(kind).max)
+    return spread_gki <= power_gk.unsqueeze(-1) * least.unsqueeze(-2) + least_square(kind)
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,27 @@ class Seen:
         """Every place as a sample."""
         flat = [t.flatten(1, 2).unsqueeze(2) for t in (self.inputs, self.errors)]
         return Seen(flat[0], flat[1])
+
+
+def joined(calls: list[Seen]) -> list[Seen]:
+    """Calls of one layer on the same number of samples as one call: each is one more place of the samples.
+
+    So a sample's gradient is the sum over all uses of the layer, and a cell in a loop is measured like a fused layer.
+
+    >>> one = Seen(torch.zeros(1, 5, 2, 3), torch.zeros(1, 5, 2, 4))
+    >>> [s.inputs.shape[2] for s in joined([one, one])]
+    [4]
+    """
+    if len(calls) == 1:
+        return calls
+    families: dict[int, list[Seen]] = {}
+    for seen in calls:
+        families.setdefault(seen.errors.shape[1], []).append(seen)
+    return [
+        Seen(torch.cat([s.inputs for s in f], -1 if f[0].inputs.ndim == 2 else 2),
+             torch.cat([s.errors for s in f], 2), f[0].apart)
+        for f in families.values()
+    ]  # fmt: skip
 
 
 @dataclass(frozen=True)

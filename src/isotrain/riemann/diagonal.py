@@ -54,22 +54,24 @@ def quotient(numerator: Tensor, denominator: Tensor) -> Tensor:
 
 
 def average_spreads(
-    old: Tensor | None, new: Tensor, share: float, varied_gi: Tensor, floor_gki: Tensor, between: Tensor | float = 0.0
+    old: Tensor | None, new: Tensor, share: float, varied_gi: Tensor, floor_gki: Tensor, between: Tensor | None = None
 ) -> Tensor:
-    """Moving average, over the looks in which each input varied, of spreads with `floor` added.
+    """Moving average, over the looks in which each input varied, of spreads with `floor` added (`new` is overwritten).
 
     Never below the floor of now; infinite where the input never told the unit anything, so that its step is 0.
 
     >>> inf, new, floor = torch.inf, torch.full((1, 1, 3), 2.0), torch.zeros(1, 1, 3)
     >>> varied = torch.tensor([[True, True, False]])
     >>> average_spreads(torch.tensor([[[inf, 1.0, 1.0]]]), new, 0.5, varied, floor)
-    tensor([[[2.0000, 1.5000, 1.0000]]])
+    tensor([[[1.0000, 1.5000, 1.0000]]])
     """
-    fresh = new + floor_gki
+    fresh = new.add_(floor_gki)
     if old is not None:
         pace = torch.where(varied_gi, share, 0.0).to(new.dtype).unsqueeze(-2)
-        fresh = torch.lerp(torch.where(old == torch.inf, fresh, old), fresh, pace).add_(between)
-        fresh = torch.maximum(fresh, floor_gki, out=fresh)
+        fresh = old.nan_to_num(torch.nan, 0.0).lerp_(fresh, pace)
+        if between is not None:
+            fresh.add_(between)
+        torch.maximum(fresh, floor_gki, out=fresh)
     return fresh.masked_fill_(fresh == 0, torch.inf)
 
 

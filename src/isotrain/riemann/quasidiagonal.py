@@ -42,7 +42,7 @@ class QuasiDiagonal(Shape):
         if not biased:
             return Diagonal().settle(raw, inputs, biased)
         m00 = torch.where(is_dust(raw["m00"], raw["power"]), 0, raw["m00"])
-        shift = quotient(raw["m0i"], m00.unsqueeze(-1))
+        shift = raw["m0i"] * quotient(torch.ones_like(m00), m00).unsqueeze(-1)
         spread = torch.addcmul(raw["mii"], raw["m0i"], shift, value=-1)
         spread.masked_fill_(unlit(spread, raw["power"], inputs), 0)
         mean = shift.add_(inputs.centre.unsqueeze(-2))
@@ -54,7 +54,7 @@ class QuasiDiagonal(Shape):
         m00 = a + b
         part = torch.where(m00 > 0, b / m00, share).unsqueeze(-1)
         apart = new["mean"] - old["mean"]
-        mean = torch.where(part < 1, torch.addcmul(old["mean"], part, apart), new["mean"])
+        mean = torch.addcmul(old["mean"], part, apart)
         return m00, mean, apart.square_().mul_(a.unsqueeze(-1) * part)
 
     def pool(self, old: State, new: State, share: float, biased: bool) -> State:
@@ -70,7 +70,7 @@ class QuasiDiagonal(Shape):
         if not biased:
             return Diagonal().merge(old, new, share, biased, damping)
         kept = remembered_range(old, new)
-        m00, mean, between = (new["m00"], new["mean"], 0.0) if old is None else self._means(old, new, share)
+        m00, mean, between = (new["m00"], new["mean"], None) if old is None else self._means(old, new, share)
         floor = m00.unsqueeze(-1) * (damping * kept).unsqueeze(-2)
         before = None if old is None else old["spread"]
         spread = average_spreads(before, new["spread"], share, new["range"] > 0, floor, between)
