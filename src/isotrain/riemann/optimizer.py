@@ -93,7 +93,7 @@ class Riemannian(Optimizer):
         shape: str = "quasi-diagonal",
         decay: float | None = None,
         refresh: int = 10,
-        subsample: float = 0.25,
+        subsample: float = 0.125,
         *,
         damping: float | None = None,
         momentum: float | None = None,
