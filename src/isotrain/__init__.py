@@ -1,8 +1,8 @@
 """isotrain: train a network without tuning it, and get the same result however you wrote it down.
 
->>> import isotrain
+>>> import isotrain, torch
 >>> optimizer = isotrain.Riemannian(torch.nn.Linear(2, 3))
->>> sorted(optimizer.claims())[:2]
+>>> sorted(change.value for change in optimizer.claims())[:2]
 ['input-affine', 'input-inversion']
 """
 

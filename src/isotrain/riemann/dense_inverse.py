@@ -5,16 +5,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from isotrain.riemann.blocks import DUST
+
 
 def covariant_inverse(covariance: Tensor, damping: float) -> Tensor:
     """Inverse of [..., i, i], damped relative to its own diagonal; constant inputs get zero rows.
 
     Computed on the correlations, so that no input's unit of measure matters. Without damping a
-    singular matrix gets its pseudo-inverse (eigenvalues of the correlations below i roundings cut).
+    singular matrix gets its pseudo-inverse: eigenvalues of the correlations below i + DUST roundings are cut,
+    since the sums over samples behind them were rounded too (a softmax's errors always add up to zero).
 
-    >>> covariant_inverse(torch.tensor([[4.0, 0.0], [0.0, 0.0]]), 0.0)
-    tensor([[0.2500, 0.0000],
-            [0.0000, 0.0000]])
+    >>> covariant_inverse(torch.tensor([[4.0, 0.0], [0.0, 0.0]]), 0.0).diagonal()
+    tensor([0.2500, 0.0000])
     """
     kind = covariance.dtype
     if damping == 0:
@@ -28,13 +30,13 @@ def covariant_inverse(covariance: Tensor, damping: float) -> Tensor:
     factor, failed = torch.linalg.cholesky_ex(correlation)
     width = correlation.shape[-1]
     thin = failed > 0
+    least = (width + DUST) * torch.finfo(kind).eps
     if damping == 0:
         lowest = factor.diagonal(dim1=-2, dim2=-1).amin(-1) if width else torch.ones_like(failed)
-        thin = thin | (lowest.square() < width * torch.finfo(kind).eps)
+        thin = thin | (lowest.square() < least)
     result: Tensor
     if bool(thin.any()):
-        eps = width * torch.finfo(kind).eps
-        result = torch.linalg.pinv(correlation, rtol=eps, hermitian=True)
+        result = torch.linalg.pinv(correlation, rtol=least, hermitian=True)
     else:
         result = torch.cholesky_inverse(factor)
     scaled: Tensor = result * outer
