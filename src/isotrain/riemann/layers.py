@@ -41,6 +41,7 @@ def whole_bias(bias: Tensor | None, groups: int = 1) -> Bias | None:
 def samples_places(x: Tensor) -> Tensor:
     """[n, ..., f] as [1, n, s, f]; a vector is one sample.
 
+    >>> import torch
     >>> samples_places(torch.zeros(5, 2, 3, 7)).shape
     torch.Size([1, 5, 6, 7])
     """
@@ -98,6 +99,7 @@ def embedding_sight(layer: nn.Embedding, units: list[Units], args: tuple[Any, ..
 def windows(x: Tensor, size: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]) -> Tensor:
     """[n,c,*places] cut into windows: [n, places, c, window], any number of dimensions.
 
+    >>> import torch
     >>> windows(torch.arange(4.0).view(1, 1, 4), (2,), (1,), (1,)).flatten(1).tolist()
     [[0.0, 1.0, 1.0, 2.0, 2.0, 3.0]]
     """
