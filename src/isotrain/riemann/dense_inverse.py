@@ -33,7 +33,8 @@ def covariant_inverse(covariance: Tensor, damping: float) -> Tensor:
     least = (width + DUST) * torch.finfo(kind).eps
     if damping == 0:
         lowest = factor.diagonal(dim1=-2, dim2=-1).amin(-1) if width else torch.ones_like(failed)
-        thin = thin | (lowest.square() < least)
+        # A pivot is rounded more than an eigenvalue: near the cut the eigenvalues decide.
+        thin = thin | (lowest.square() < DUST * least)
     result: Tensor
     if bool(thin.any()):
         result = torch.linalg.pinv(correlation, rtol=least, hermitian=True)

@@ -35,7 +35,11 @@ class Kronecker(Shape):
     def moments(self, seen: Seen, biased: bool) -> State:
         """Plain second moment of the inputs, their sum and count; squares of the errors."""
         x, d = seen.inputs.flatten(1, 2), seen.errors.flatten(1, 2)
-        factor = d.transpose(1, 2) @ d if self.full else d.square().sum(1)
+        if self.full and seen.apart:
+            # Backpropagated squares say nothing of products of two units: their roots are not errors with a sign.
+            factor = torch.diag_embed(d.square().sum(1))
+        else:
+            factor = d.transpose(1, 2) @ d if self.full else d.square().sum(1)
         count = torch.full((x.shape[0],), float(x.shape[1]), dtype=x.dtype, device=x.device)
         return {"count": count, "sum": x.sum(1), "square": x.transpose(1, 2) @ x, "factor": factor}
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from isotrain.errors import DegenerateMetric, LikelihoodMismatch, NotFinite, NotObserved, UnsupportedOperation
 from isotrain.likelihood.base import Likelihood
-from isotrain.riemann.blocks import Inputs, Seen, Shape, State, add
+from isotrain.riemann.blocks import Inputs, Seen, Shape, State, add, joined
 from isotrain.riemann.observe import Look, hidden_by_checkpoint, look
 from isotrain.riemann.probes import Cotangents, Head, Probe, Signs
 from isotrain.riemann.ranks import Ranks
@@ -203,15 +203,16 @@ def settle(
             inputs = [x.to(kind) for x in inputs]
             inputs, plain = centred(inputs, units, shape.centred and units.bias is not None, ranks)
         raw: State | None = None
-        for x, place in zip(inputs, places[units], strict=True):
-            for one in errors:
+        for one in errors:
+            shown: list[Seen] = []
+            for x, place in zip(inputs, places[units], strict=True):
                 error = one[place]
                 if error is None:
                     continue
                 arranged = seen.sightings[place].arrange(error).to(kind)
-                if probe.apart:
-                    arranged = arranged.clamp_min(0).sqrt()
-                moments = shape.moments(Seen(x, arranged, probe.apart), units.bias is not None)
+                shown.append(Seen(x, arranged.clamp_min(0).sqrt() if probe.apart else arranged, probe.apart))
+            for together in joined(shown):
+                moments = shape.moments(together, units.bias is not None)
                 raw = moments if raw is None else add(raw, moments)
         assert raw is not None
         raw = {name: ranks.average(t) for name, t in raw.items()}

@@ -19,16 +19,22 @@ from torch import Tensor, nn
 
 from isotrain.errors import UnsupportedOperation
 from isotrain.riemann.attention import attention_twin, attention_units
-from isotrain.riemann.layers import adapter_of
+from isotrain.riemann.layers import ADAPTERS, adapter_of
 from isotrain.riemann.record import Call, looking, tensors
 from isotrain.riemann.recurrent import CELLS, RECURRENT, cell_twin, recurrent_twin, recurrent_units, silent_biases
 from isotrain.riemann.units import Sighting, Units
+
+FUSED = (*RECURRENT, *CELLS, nn.MultiheadAttention)
+"""Layers that a twin replaces in a look."""
 
 
 def units_of(name: str, layer: nn.Module) -> list[Units] | None:
     """The units of one layer, or None when it is not a layer isotrain knows."""
     if any(not isinstance(p, nn.Parameter) for p in (getattr(layer, "weight", None),) if p is not None):
         return None
+    kind = next((k for k in type(layer).__mro__ if k in ADAPTERS or k in FUSED), None)
+    if kind is None or type(layer).forward is not kind.forward:
+        return None  # a subclass with a forward of its own may do anything with the weights
     if isinstance(layer, RECURRENT + CELLS):
         return recurrent_units(name, layer)
     if isinstance(layer, nn.MultiheadAttention):

@@ -158,7 +158,7 @@ class _Direction:
         lengths: Tensor | None,
     ) -> None:
         x, hidden = _settled(x.detach(), lengths), _settled(torch.stack(previous, 1), lengths)
-        gates = torch.stack(shown, 1)
+        gates = _settled(torch.stack(shown, 1), lengths)
         joint = self.units[0]
 
         def inputs() -> Tensor:
@@ -166,20 +166,29 @@ class _Direction:
 
         if _is_gru(self.layer):
             h = slack.shape[-1]
-            news = torch.stack(candidates, 1)
+            news = _settled(torch.stack(candidates, 1), lengths)
+            fresh = _settled(driven.detach()[..., 2 * h :], lengths)
             self.note(Sighting(joint, driven, inputs, lambda y: _lead(y[..., : 2 * h]), values=lambda: _lead(gates)))
-            self.note(Sighting(self.units[1], driven, lambda: _lead(x), lambda y: _lead(y[..., 2 * h :])))
+            self.note(
+                Sighting(
+                    self.units[1],
+                    driven,
+                    lambda: _lead(x),
+                    lambda y: _lead(y[..., 2 * h :]),
+                    values=lambda: _lead(fresh),
+                )
+            )
             self.note(Sighting(self.units[2], slack, lambda: _lead(hidden), _lead, values=lambda: _lead(news)))
         else:
             self.note(Sighting(joint, driven, inputs, _lead, values=lambda: _lead(gates)))
 
 
 def _settled(x_nTf: Tensor, lengths: Tensor | None) -> Tensor:
-    """Padded places filled with the sequence's first value: they carry no error and must not widen the inputs."""
+    """Padded places filled by repeating the sequence: they carry no error and must not show what padding looks like."""
     if lengths is None:
         return x_nTf
-    alive = torch.arange(x_nTf.shape[1], device=x_nTf.device).unsqueeze(0) < lengths.unsqueeze(1)
-    return torch.where(alive.unsqueeze(-1), x_nTf, x_nTf[:, :1])
+    time_nT = torch.arange(x_nTf.shape[1], device=x_nTf.device).unsqueeze(0) % lengths.unsqueeze(1)
+    return x_nTf.gather(1, time_nT.unsqueeze(-1).expand_as(x_nTf))
 
 
 def cell_twin(layer: Any, units: list[Units], note: Note, x: Tensor, hx: Any = None) -> Any:
