@@ -95,7 +95,7 @@ def test_a_model_that_is_not_deterministic_is_refused(kind: str, batches: list[t
     def noisy() -> nn.Module:
         return nn.Sequential(nn.Linear(64, 8), nn.Tanh(), Noisy(8, 10))
 
-    with pytest.raises((NotDeterministic, CannotRewrite), match="chance|differs"):
+    with pytest.raises((NotDeterministic, CannotRewrite), match=r"chance|differs"):
         isotrain.audit(noisy, batches, ["sgd"], ["input-inversion"], steps=5, progress=False)
 
 

@@ -27,7 +27,12 @@ def build() -> nn.Module:
 def comparison() -> Comparison:
     training, held_out = digits()
     return isotrain.compare(
-        build, batched(training, 50), ["adam@1e-2", "sgd@1e30", "riemannian"], epochs=1, held_out=[held_out], progress=False
+        build,
+        batched(training, 50),
+        ["adam@1e-2", "sgd@1e30", "riemannian"],
+        epochs=1,
+        held_out=[held_out],
+        progress=False,
     )
 
 

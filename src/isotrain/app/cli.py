@@ -7,9 +7,10 @@ once. Results go to stdout, everything else to stderr. A fault of the user's is 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="isotrain",
     help="Train a network without tuning it, and get the same result however you wrote it down.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -42,13 +42,9 @@ Data = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="Draws the model, the runs and the changes.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout, and nothing else.")]
-Batch = Annotated[
-    int, typer.Option(min=1, help="Samples in a minibatch, for data that is not in batches yet.")
-]
+Batch = Annotated[int, typer.Option(min=1, help="Samples in a minibatch, for data that is not in batches yet.")]
 Dtype = Annotated[str, typer.Option(help="Arithmetic: `float64`, `float32`, or `own` for the model's own.")]
-Model = Annotated[
-    str, typer.Argument(metavar="FILE.py:BUILD", help="Your file and the function that makes the model.")
-]
+Model = Annotated[str, typer.Argument(metavar="FILE.py:BUILD", help="Your file and the function that makes the model.")]
 
 
 def _version(asked: bool) -> None:
@@ -70,9 +66,7 @@ def _options(
 def demo(
     steps: Annotated[int, typer.Option(min=2, help="Steps of each run.")] = 300,
     seed: Seed = 0,
-    out: Annotated[Path, typer.Option(help="Folder for report.html, report.png and report.json.")] = Path(
-        "runs/demo"
-    ),
+    out: Annotated[Path, typer.Option(help="Folder for report.html, report.png and report.json.")] = Path("runs/demo"),
     as_json: AsJson = False,
 ) -> None:
     """The lecture's experiment: one small network written down six ways, trained by five optimizers.
@@ -98,9 +92,7 @@ def audit(
     model: Model,
     data: Data = None,
     optimizers: Optimizers = "sgd,adam,riemannian",
-    changes: Annotated[
-        str, typer.Option(help="Names between commas, or `all` that your model can absorb.")
-    ] = "all",
+    changes: Annotated[str, typer.Option(help="Names between commas, or `all` that your model can absorb.")] = "all",
     steps: Annotated[int, typer.Option(min=1, help="Steps of each run.")] = 200,
     batch: Batch = 100,
     seed: Seed = 0,
@@ -145,12 +137,8 @@ def compare(
     model: Model,
     data: Data = None,
     optimizers: Optimizers = "sgd,adam,riemannian",
-    steps: Annotated[
-        int | None, typer.Option(min=1, help="Steps of each run (200 unless --epochs is given).")
-    ] = None,
-    epochs: Annotated[
-        float | None, typer.Option(help="Instead of steps: how often to go through the data.")
-    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of each run (200 unless --epochs is given).")] = None,
+    epochs: Annotated[float | None, typer.Option(help="Instead of steps: how often to go through the data.")] = None,
     batch: Batch = 100,
     seed: Seed = 0,
     dtype: Dtype = "own",
@@ -167,9 +155,7 @@ def compare(
     from isotrain.lab.compare import compare as run
 
     build, batches, held_out = handed_over(model, data, batch, seed)
-    result = run(
-        build, batches, _names(optimizers), steps, epochs, held_out, seed, _dtype(dtype), progress=not as_json
-    )
+    result = run(build, batches, _names(optimizers), steps, epochs, held_out, seed, _dtype(dtype), progress=not as_json)
     written = [result.save(path) for path in out or []]
     if as_json:
         _print_json(result)
@@ -196,16 +182,30 @@ def _print_json(result: Result) -> None:
     typer.echo(json.dumps(result.to_dict(), allow_nan=False))
 
 
+# Typer carries its own copy of click in some versions and imports click in others; both give the base class of
+# every fault in what was typed this name.
+TYPED_WRONG = cast(
+    "type[typer.BadParameter]", next(k for k in typer.BadParameter.__mro__ if k.__name__ == "ClickException")
+)
+
+
 def main() -> None:
     """Run the command; the user's faults end in one line on stderr and exit code 2."""
     try:
-        app()
+        code = app(sys.argv[1:] or ["--help"], prog_name="isotrain", standalone_mode=False)
     except IsotrainError as error:
-        print(f"isotrain: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
+        code = _refuse(str(error))
+    except TYPED_WRONG as error:
+        code = _refuse(f"{error.format_message()} See isotrain --help.")
+    except (KeyboardInterrupt, typer.Abort):
         print("isotrain: interrupted.", file=sys.stderr)
-        sys.exit(130)
+        code = 130
     except BrokenPipeError:  # the reader of our stdout went away (`| head`), which is no fault of anyone's
-        sys.stderr.close()
-        sys.exit(0)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _refuse(words: str) -> int:
+    print(f"isotrain: {' '.join(words.split())}", file=sys.stderr)
+    return 2

@@ -18,9 +18,7 @@ COLORS = {"same": "green", "close": "yellow", "differs": "red", "diverged": "red
 
 def show_demo(result: Demo, written: Sequence[Path]) -> None:
     """Final losses, a row a trainer."""
-    table = Table(
-        title="Final training loss: one function at the start, written down six ways", title_justify="left"
-    )
+    table = Table(title="Final training loss: one function at the start, written down six ways", title_justify="left")
     table.add_column("", no_wrap=True)
     settings = list(next(iter(result.finals.values())))
     for setting in settings:

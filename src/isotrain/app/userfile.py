@@ -14,9 +14,7 @@ from isotrain.errors import BadBuild, BadData
 from isotrain.lab.problem import call, where
 
 
-def handed_over(
-    model: str, data: str | None, batch: int, seed: int
-) -> tuple[Any, Iterable[Any], Iterable[Any] | None]:
+def handed_over(model: str, data: str | None, batch: int, seed: int) -> tuple[Any, Iterable[Any], Iterable[Any] | None]:
     """The user's `build`, the batches to train on, and batches held out if there are some.
 
     Raises:
@@ -63,9 +61,7 @@ def load(path: Path) -> Any:
     except SyntaxError as error:
         raise BadBuild(f"{path}, line {error.lineno}: {error.msg}.") from error
     except Exception as error:
-        raise BadBuild(
-            f"{path} fails when it is run{where(error)}: {type(error).__name__}: {error}"
-        ) from error
+        raise BadBuild(f"{path} fails when it is run{where(error)}: {type(error).__name__}: {error}") from error
     return module
 
 
@@ -80,6 +76,4 @@ def function(module: Any, name: str, path: str) -> Any:
     defined = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
     near = get_close_matches(name, defined, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise BadBuild(
-        f"{path} does not define {name!r}.{hint} It defines: {', '.join(defined) or 'no function'}."
-    )
+    raise BadBuild(f"{path} does not define {name!r}.{hint} It defines: {', '.join(defined) or 'no function'}.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -28,12 +29,10 @@ def read_idx(path: Path) -> Tensor:
     """
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise BadData(f"{path.name} cannot be read: {error}.") from error
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in TYPES:
-        raise BadData(
-            f"{path.name} is not an idx file: its first bytes are {content[:4].hex(' ') or 'missing'}."
-        )
+        raise BadData(f"{path.name} is not an idx file: its first bytes are {content[:4].hex(' ') or 'missing'}.")
     dimensions = content[3]
     start = 4 + 4 * dimensions
     if len(content) < start:
@@ -59,9 +58,7 @@ def mnist(folder: Path) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     for pictures, labels in MNIST_FILES.values():
         x, y = read_idx(_there(folder, pictures)), read_idx(_there(folder, labels))
         if x.dim() != 3 or y.dim() != 1 or len(x) != len(y):
-            raise BadData(
-                f"{pictures} has shape {tuple(x.shape)}, {labels} {tuple(y.shape)}: they do not fit."
-            )
+            raise BadData(f"{pictures} has shape {tuple(x.shape)}, {labels} {tuple(y.shape)}: they do not fit.")
         found.append((x.flatten(1).float() / 255, y.long()))
     return found[0], found[1]
 

@@ -10,9 +10,7 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from pathlib import Path
-from pickle import UnpicklingError
 
 import numpy as np
 import torch
@@ -35,12 +33,10 @@ def find(name: str) -> tuple[Pairs, Pairs | None]:
     """
     if name == "digits":
         return digits()
-    if name == "mnist":
+    if name == "mnist" and not Path(name).is_dir():
         home = os.environ.get("ISOTRAIN_DATA")
         if not home:
-            raise BadData(
-                "mnist is not part of isotrain: name its folder (--data FOLDER) or set ISOTRAIN_DATA."
-            )
+            raise BadData("mnist is not part of isotrain: name its folder (--data FOLDER) or set ISOTRAIN_DATA.")
         return mnist(Path(home) / "mnist" if (Path(home) / "mnist").is_dir() else Path(home))
     path = Path(name)
     if path.is_dir():
@@ -69,28 +65,18 @@ def read_arrays(path: Path) -> Pairs:
         else:
             loaded = torch.load(path, weights_only=True, map_location="cpu")
             if not isinstance(loaded, dict):
-                raise BadData(
-                    f"{path.name} must hold a mapping with x and y, it holds a {type(loaded).__name__}."
-                )
+                raise BadData(f"{path.name} must hold a mapping with x and y, it holds a {type(loaded).__name__}.")
             found = {key: loaded[key] for key in ("x", "y") if isinstance(loaded.get(key), Tensor)}
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        RuntimeError,
-        EOFError,
-        UnpicklingError,
-        zipfile.BadZipFile,
-    ) as error:
+    except BadData:
+        raise
+    except Exception as error:  # whatever a broken file makes the two libraries raise, and it is a long list
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BadData(f"{path.name} cannot be read without running code from it: {reason}") from error
     if set(found) != {"x", "y"}:
         raise BadData(f"{path.name} must hold arrays named x and y.")
     x, y = found["x"], found["y"]
     if x.dim() == 0 or y.dim() == 0 or len(x) != len(y) or len(x) == 0:
-        raise BadData(
-            f"{path.name}: x has shape {tuple(x.shape)}, y {tuple(y.shape)}: as many of each are needed."
-        )
+        raise BadData(f"{path.name}: x has shape {tuple(x.shape)}, y {tuple(y.shape)}: as many of each are needed.")
     x = x.float() if x.is_floating_point() or x.dtype is torch.uint8 else x
     return x, y.float() if y.is_floating_point() else y.long()
 

@@ -79,8 +79,7 @@ class Report:
             "details": self.details,
             "refused": self.refused,
             "curves": {
-                o: {c: [_finite(v) for v in curve] for c, curve in row.items()}
-                for o, row in self.curves.items()
+                o: {c: [_finite(v) for v in curve] for c, curve in row.items()} for o, row in self.curves.items()
             },
         }
 
@@ -153,9 +152,7 @@ def audit(
     return _report(task, runs, changed, refused, steps, seed)
 
 
-def _rewritten(
-    task: Problem, wanted: list[str], seed: int, strict: bool
-) -> tuple[dict[str, Changed], dict[str, str]]:
+def _rewritten(task: Problem, wanted: list[str], seed: int, strict: bool) -> tuple[dict[str, Changed], dict[str, str]]:
     changed: dict[str, Changed] = {}
     refused: dict[str, str] = {}
     for name in wanted:
@@ -274,24 +271,15 @@ def verdict(report: Report) -> str:
         felt = [c for c, word in words.items() if word != "same"]
         worst = max(report.gaps[optimizer].values())
         if not felt:
-            sentences.append(
-                f"{optimizer}: the same curve under all {len(words)} changes (largest gap {worst:.1e})."
-            )
+            sentences.append(f"{optimizer}: the same curve under all {len(words)} changes (largest gap {worst:.1e}).")
         else:
-            size = (
-                f"largest gap {worst:.2g}"
-                if math.isfinite(worst)
-                else "one version diverges, the other does not"
-            )
+            size = f"largest gap {worst:.2g}" if math.isfinite(worst) else "one version diverges, the other does not"
             sentences.append(
-                f"{optimizer}: another curve under {len(felt)} of {len(words)} changes "
-                f"({', '.join(felt)}; {size})."
+                f"{optimizer}: another curve under {len(felt)} of {len(words)} changes ({', '.join(felt)}; {size})."
             )
         broken = [c for c in felt if set(c.split("+")) <= report.claims.get(optimizer, frozenset())]
         if broken:
-            sentences.append(
-                f"{optimizer} claims not to feel {', '.join(broken)}, and does: please report it."
-            )
+            sentences.append(f"{optimizer} claims not to feel {', '.join(broken)}, and does: please report it.")
     return " ".join(sentences)
 
 

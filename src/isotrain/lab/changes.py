@@ -80,9 +80,7 @@ def apply(change: str, model: nn.Module, example_inputs: Tensor, seed: int = 0) 
         two = apply(rest, one.model, one.encode(example_inputs), seed)
         return Changed(two.model, lambda x: two.encode(one.encode(x)), f"{one.details}; {two.details}")
     if not isinstance(example_inputs, Tensor):
-        raise CannotRewrite(
-            f"{change}: the model's input must be one tensor, not {type(example_inputs).__name__}."
-        )
+        raise CannotRewrite(f"{change}: the model's input must be one tensor, not {type(example_inputs).__name__}.")
     dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     exact = copy.deepcopy(model).double()
     x = example_inputs[:16].detach()
@@ -195,11 +193,7 @@ def _change_inputs(change: str, model: nn.Module, x: Tensor, generator: torch.Ge
 
 def _change_activations(change: str, model: nn.Module, x: Tensor, generator: torch.Generator) -> Changed:
     graph, swap = trace(model), SWAPS[change]
-    nodes = [
-        n
-        for n in graph.graph.nodes
-        if operation(graph, n) in ("tanh", "tanh_", "Tanh") and n.op != "placeholder"
-    ]
+    nodes = [n for n in graph.graph.nodes if operation(graph, n) in ("tanh", "tanh_", "Tanh") and n.op != "placeholder"]
     if not nodes:
         raise CannotRewrite(
             f"{change}: the model has no tanh outside its fused layers, so there is nothing to replace."
@@ -208,9 +202,7 @@ def _change_activations(change: str, model: nn.Module, x: Tensor, generator: tor
     for node in nodes:
         for writer in _writers_before(change, graph, node.all_input_nodes[0]):
             module = graph.get_submodule(str(writer.target))
-            writers[str(writer.target)] = UnitCode(
-                torch.full((units(module),), swap.reads, dtype=torch.float64)
-            )
+            writers[str(writer.target)] = UnitCode(torch.full((units(module),), swap.reads, dtype=torch.float64))
     walk = Walk(graph, Plan(change, writers=writers, swaps={n.name: swap for n in nodes}))
     walk.run(x)
     walk.write()
@@ -259,9 +251,7 @@ def _change_units(change: str, model: nn.Module, x: Tensor, generator: torch.Gen
             refusals.append(error)
     if not done:
         raise (
-            refusals[0]
-            if refusals
-            else CannotRewrite(f"{change}: the model has no hidden layer of torch's own types.")
+            refusals[0] if refusals else CannotRewrite(f"{change}: the model has no hidden layer of torch's own types.")
         )
     return Changed(model, _as_is, f"units of {', '.join(done)}")
 

@@ -88,9 +88,7 @@ class Code:
             order = place_e[after_e]
             if bool((order < 0).any()):
                 raise NoCode("it keeps some of the reordered units and drops others")
-        return Code(
-            move(self.scale), move(self.shift), order, None if self.label is None else move(self.label)
-        )
+        return Code(move(self.scale), move(self.shift), order, None if self.label is None else move(self.label))
 
     def averaged(self, move: Move) -> Code:
         """The code after a mean over places; scales must agree where they are averaged."""

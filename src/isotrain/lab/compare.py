@@ -114,9 +114,7 @@ def compare(
         for trainer in trainers:
             model = copy.deepcopy(task.model)
             tick = part(trainer.label)
-            run = train(
-                model, task.loss, trainer, task.stream, likelihood=task.likelihood, seed=seed, tick=tick
-            )
+            run = train(model, task.loss, trainer, task.stream, likelihood=task.likelihood, seed=seed, tick=tick)
             alive = run.diverged_at is None
             train_loss = score(model, task.loss, seen)[0] if alive else None
             held_out_loss, accuracy = score(model, task.loss, unseen) if alive and unseen else (None, None)
@@ -146,9 +144,7 @@ def _steps(batches: Any, steps: int | None, epochs: float | None) -> int:
         steps = round(epochs * len(batches))
     steps = 200 if steps is None else steps
     if steps < 1:
-        raise BadOption(
-            f"{'steps' if epochs is None else 'epochs'} must be positive, {steps} steps are none."
-        )
+        raise BadOption(f"{'steps' if epochs is None else 'epochs'} must be positive, {steps} steps are none.")
     return steps
 
 
@@ -185,9 +181,7 @@ def _verdict(rows: dict[str, Row]) -> str:
         known = {name: row.held_out_loss for name, row in alive.items() if row.held_out_loss is not None}
         if known:
             best = min(known, key=lambda name: known[name])
-            share = (
-                "" if alive[best].accuracy is None else f", {100 * (alive[best].accuracy or 0):.1f} % right"
-            )
+            share = "" if alive[best].accuracy is None else f", {100 * (alive[best].accuracy or 0):.1f} % right"
             sentences.append(f"Lowest held-out loss: {best} ({known[best]:.3g}{share}).")
         quick = min(alive, key=lambda name: alive[name].seconds[-1])
         sentences.append(f"Shortest: {quick} ({alive[quick].seconds[-1]:.1f} s).")

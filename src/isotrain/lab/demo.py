@@ -98,9 +98,7 @@ class Demo:
             "kind": "demo",
             "verdict": self.verdict,
             "facts": self.facts,
-            "settings": {
-                n: {"activation": s.activation, "inverted": s.inverted} for n, s in SETTINGS.items()
-            },
+            "settings": {n: {"activation": s.activation, "inverted": s.inverted} for n, s in SETTINGS.items()},
             "finals": self.finals,
             "spreads": {t: self.spread(t) for t in self.finals},
             "gaps": {t: g if math.isfinite(g) else None for t, g in self.gaps.items()},
@@ -134,9 +132,7 @@ class Demo:
 def network(seed: int) -> nn.Module:
     """64-64-32-10 with tanh, as torch initialises it."""
     torch.manual_seed(seed)
-    return nn.Sequential(
-        nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 10)
-    ).double()
+    return nn.Sequential(nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 10)).double()
 
 
 def demo(steps: int = 300, batch: int = 100, seed: int = 0, progress: bool = True) -> Demo:
@@ -147,8 +143,7 @@ def demo(steps: int = 300, batch: int = 100, seed: int = 0, progress: bool = Tru
     stream = [once[i % len(once)] for i in range(steps)]
     base = network(seed)
     versions = {
-        name: apply(s.change, base, x[:16].double(), seed) if s.change else None
-        for name, s in SETTINGS.items()
+        name: apply(s.change, base, x[:16].double(), seed) if s.change else None for name, s in SETTINGS.items()
     }
     runs: dict[str, dict[str, Run]] = {}
     finals: dict[str, dict[str, float | None]] = {}
@@ -173,9 +168,7 @@ def demo(steps: int = 300, batch: int = 100, seed: int = 0, progress: bool = Tru
     with one_thread(), progress_bar("demo", total, progress) as part:
         for name in (*GRID, OURS):
             tried = (
-                [replace(OPTIMIZERS[name], rate=rate) for rate in GRID[name]]
-                if name in GRID
-                else [OPTIMIZERS[name]]
+                [replace(OPTIMIZERS[name], rate=rate) for rate in GRID[name]] if name in GRID else [OPTIMIZERS[name]]
             )
             first = {t: end(None, t, part(t.label)) for t in tried}
             best = min(tried, key=lambda t: math.inf if first[t][1] is None else float(first[t][1] or 0.0))
@@ -241,9 +234,7 @@ def _verdict(found: Demo) -> list[str]:
             sentences.append(f"{trainer} diverges with {_listed(failed)}.")
         else:
             best, worst = min(known, key=lambda s: known[s]), max(known, key=lambda s: known[s])
-            sentences.append(
-                f"{trainer} ends at {known[best]:.2g} with {best}, at {known[worst]:.2g} with {worst}."
-            )
+            sentences.append(f"{trainer} ends at {known[best]:.2g} with {best}, at {known[worst]:.2g} with {worst}.")
     return sentences
 
 

@@ -35,9 +35,7 @@ def labellings(shape: tuple[int, ...]) -> list[tuple[str, Tensor]]:
     found = [("entry", torch.arange(math.prod(shape)).view(shape))]
     if len(shape) > 1:
         found.append(("last axis", torch.arange(shape[-1]).expand(shape).contiguous()))
-        found.append(
-            ("channel", torch.arange(shape[0]).view(-1, *[1] * (len(shape) - 1)).expand(shape).contiguous())
-        )
+        found.append(("channel", torch.arange(shape[0]).view(-1, *[1] * (len(shape) - 1)).expand(shape).contiguous()))
     if math.prod(shape) > 1:
         found.append(("input", torch.zeros(shape, dtype=torch.long)))
     return found

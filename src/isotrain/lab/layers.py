@@ -53,17 +53,14 @@ def _absorb_matrix(pairs: list[tuple[Tensor, Tensor | None]], code: Code, axis: 
 
 def _absorb_convolution(module: nn.Conv1d | nn.Conv2d | nn.Conv3d, code: Code, plan: Plan) -> Written:
     axis = -len(module.kernel_size) - 1
-    padded = module.padding == "same" or (
-        module.padding != "valid" and any(int(p) > 0 for p in module.padding)
-    )
+    padded = module.padding == "same" or (module.padding != "valid" and any(int(p) > 0 for p in module.padding))
     if (
         padded
         and module.padding_mode == "zeros"
         and (code.shifted or (code.label is not None and plan.offset_f is not None))
     ):
         raise NoCode(
-            "it pads with zeros, and the code does not map 0 to 0 (padding_mode='replicate' would be "
-            "rewritable)"
+            "it pads with zeros, and the code does not map 0 to 0 (padding_mode='replicate' would be rewritable)"
         )
     weight_kis = module.weight.flatten(2)
     if module.groups > 1:
@@ -121,11 +118,7 @@ def units(module: nn.Module) -> int:
     if isinstance(module, CONVOLUTIONS):
         return module.out_channels
     weight = getattr(module, "weight", None)
-    return (
-        weight.numel()
-        if isinstance(module, NORMS) and isinstance(weight, Tensor) and weight.dim() == 1
-        else 0
-    )
+    return weight.numel() if isinstance(module, NORMS) and isinstance(weight, Tensor) and weight.dim() == 1 else 0
 
 
 def unit_axis(module: nn.Module, value: Tensor) -> int:

@@ -107,9 +107,7 @@ def _muon(model: nn.Module, rate: float | None, likelihood: Any, seed: int) -> S
     matrices = [m.weight for m in model.modules() if isinstance(m, nn.Linear)][:-1]
     hidden = {id(p) for p in matrices if p.requires_grad}
     if not hidden:
-        raise BadOption(
-            "muon trains the weight matrices of hidden nn.Linear layers, and this model has none."
-        )
+        raise BadOption("muon trains the weight matrices of hidden nn.Linear layers, and this model has none.")
     others = torch.optim.AdamW([p for p in _trained(model) if id(p) not in hidden], lr=1e-3, weight_decay=0.0)
     muon = torch.optim.Muon([p for p in matrices if id(p) in hidden], lr=rate or 0.02, weight_decay=0.0)
     return Together(muon, others)

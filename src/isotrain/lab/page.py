@@ -105,6 +105,4 @@ def picture(pixels: Sequence[Sequence[float]], caption: str) -> str:
         for g in [round(255 * value)]
     )
     words = escape(caption)
-    return (
-        f'<div><svg viewBox="0 0 {size} {size}" role="img" aria-label="{words}">{squares}</svg>{words}</div>'
-    )
+    return f'<div><svg viewBox="0 0 {size} {size}" role="img" aria-label="{words}">{squares}</svg>{words}</div>'

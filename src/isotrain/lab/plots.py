@@ -61,9 +61,7 @@ def smoothed(values: Sequence[float | None], window: int) -> list[float]:
     [4.0, 3.0, 1.0]
     """
     finite = [math.nan if v is None else v for v in values]
-    return [
-        sum(part) / len(part) for i in range(len(finite)) if (part := finite[max(0, i + 1 - window) : i + 1])
-    ]
+    return [sum(part) / len(part) for i in range(len(finite)) if (part := finite[max(0, i + 1 - window) : i + 1])]
 
 
 def window_for(steps: int) -> int:
@@ -108,9 +106,7 @@ def svgs(panels: Sequence[Panel]) -> list[str]:
     found = []
     for at, panel in enumerate(panels):
         drawn = ""
-        for size, kind in (
-            (((8.9, 3.0), "broad"), ((4.3, 3.0), "narrow")) if panel.wide else (((4.3, 3.0), ""),)
-        ):
+        for size, kind in (((8.9, 3.0), "broad"), ((4.3, 3.0), "narrow")) if panel.wide else (((4.3, 3.0), ""),):
             figure, (axes,) = _figure(1, 1, size)
             _draw(axes, panel, low, high, thick=1.6 if kind == "broad" else 1.0)
             drawn += _inline(figure, panel, f"{at} {kind}").replace("<svg", f'<svg class="{kind}"', 1)
@@ -225,9 +221,7 @@ def _inline(figure: Any, panel: Panel, salt: str) -> str:
     text = re.sub(r'(<g) id="[^"]*"', r"\1", text)
     text = re.sub(r"font: (?:(\d+) )?([\d.]+px) [^;\"]*", r"font-size: \2; font-family: inherit", text)
     text = text.replace(INK, "currentColor").replace("xlink:href", "href")
-    text = re.sub(
-        r'width="[\d.]+pt" height="[\d.]+pt"|height="[\d.]+pt"|(?<=<svg )width="[\d.]+pt"', "", text
-    )
+    text = re.sub(r'width="[\d.]+pt" height="[\d.]+pt"|height="[\d.]+pt"|(?<=<svg )width="[\d.]+pt"', "", text)
     text = re.sub(r">\s+<", "><", text)
     names = ", ".join(line.label for line in panel.lines)
     alt = f"{panel.title}: loss by {panel.xlabel} of {names}. {panel.note}"

@@ -123,9 +123,7 @@ def built(build: Any, seed: int) -> tuple[nn.Module, Any, Any]:
     if not isinstance(returned, nn.Module):
         raise BadBuild(f"build must return an nn.Module, it returned {type(returned).__name__}.")
     if not any(p.requires_grad for p in returned.parameters()):
-        raise BadBuild(
-            f"the model that build returned ({type(returned).__name__}) has no parameters to train."
-        )
+        raise BadBuild(f"the model that build returned ({type(returned).__name__}) has no parameters to train.")
     return returned, loss, likelihood
 
 

@@ -76,11 +76,7 @@ def number(value: float | None) -> str:
 
 def _smoothing(steps: int) -> str:
     window = window_for(steps)
-    mean = (
-        f"The curves show means over {window} steps; the figures are of the raw losses. "
-        if window > 1
-        else ""
-    )
+    mean = f"The curves show means over {window} steps; the figures are of the raw losses. " if window > 1 else ""
     return f"{mean}All panels share their axes; the loss is on a logarithmic scale."
 
 
@@ -94,8 +90,7 @@ def _audit_panels(document: Document) -> list[Panel]:
         # The curve of the original is the widest, so that those on top of it leave it visible on both sides.
         lines = [Line("original", row["original"], INK, width=4.2)]
         lines += [
-            Line(c, row[c], PALETTE[i % len(PALETTE)], dashed=i % 2 == 1, width=1.6)
-            for i, c in enumerate(changes)
+            Line(c, row[c], PALETTE[i % len(PALETTE)], dashed=i % 2 == 1, width=1.6) for i, c in enumerate(changes)
         ]
         gaps = document["gaps"][optimizer]
         felt = sum(word != "same" for word in document["readings"][optimizer].values())
@@ -155,9 +150,7 @@ def _audit_page(document: Document) -> str:
             section("What was changed", reasons(document["details"]), kind="short"),
             section(
                 "What this model cannot absorb",
-                paragraph(
-                    "These changes were left out, because no rewriting of the weights undoes them exactly."
-                ),
+                paragraph("These changes were left out, because no rewriting of the weights undoes them exactly."),
                 reasons(document["refused"]),
             )
             if document["refused"]
@@ -179,9 +172,7 @@ def _compare_panels(document: Document) -> list[Panel]:
     for i, (name, row) in enumerate(document["rows"].items()):
         color, width = PALETTE[i % len(PALETTE)], 2.6 if name.startswith(OURS) else 1.6
         by_step.append(Line(name, row["losses"], color, dashed=i >= len(PALETTE), width=width))
-        by_second.append(
-            Line(name, row["losses"], color, dashed=i >= len(PALETTE), width=width, x=row["seconds"])
-        )
+        by_second.append(Line(name, row["losses"], color, dashed=i >= len(PALETTE), width=width, x=row["seconds"]))
     return [
         Panel("By step", "what a step is worth", by_step),
         Panel("By second", "what it costs, on this machine", by_second, xlabel="second"),
@@ -300,8 +291,7 @@ def _demo_page(document: Document) -> str:
             section(
                 "Where they ended",
                 paragraph(
-                    "Loss over all training pictures after the last step. Spread: the largest less the "
-                    "smallest."
+                    "Loss over all training pictures after the last step. Spread: the largest less the smallest."
                 ),
                 table(["", *settings, "spread"], rows, "final training loss"),
             ),

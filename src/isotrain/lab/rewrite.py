@@ -140,11 +140,7 @@ class Walk(fx.Interpreter):
 
     def _code(self, node: fx.Node, value: Any) -> Any:
         if node.op == "placeholder":
-            return (
-                self.plan.recode_input(value)
-                if self.plan.recode_input and isinstance(value, Tensor)
-                else None
-            )
+            return self.plan.recode_input(value) if self.plan.recode_input and isinstance(value, Tensor) else None
         coded = [a for a in node.all_input_nodes if a in self.codes]
         if node.op == "call_module" and self._rewritable(str(node.target)):
             return self._through_layer(node, value, self.codes[coded[0]] if coded else None)
@@ -179,9 +175,7 @@ class Walk(fx.Interpreter):
         if name in DROPOUTS:
             ones = torch.ones_like(code.scale)
             if not torch.equal(move(ones), ones) and (code.shifted or code.reordered):
-                raise NoCode(
-                    "it sets values to 0, and the code does not leave 0 (or the order of units) where it is"
-                )
+                raise NoCode("it sets values to 0, and the code does not leave 0 (or the order of units) where it is")
             return code
         if name in ARITHMETIC:
             if any(self.codes[a].label is not None for a in coded):
@@ -189,9 +183,7 @@ class Walk(fx.Interpreter):
             return self._arithmetic(node, name)
         if name.startswith("BatchNorm"):
             if code.order is None:
-                raise NoCode(
-                    "it divides by a spread plus eps, which no rewriting of its gains undoes exactly"
-                )
+                raise NoCode("it divides by a spread plus eps, which no rewriting of its gains undoes exactly")
             self.reordered[str(node.target)] = code.order_along(1)
             return code
         raise NoCode("it reads recoded values and there is no exact rule to pass or undo them")
@@ -244,9 +236,7 @@ class Walk(fx.Interpreter):
         swap = self.plan.swaps[node.name]
         code = self._full(node.all_input_nodes[0])
         if code.shifted or code.reordered or bool((code.scale != swap.reads).any()):
-            raise NoCode(
-                f"its input should be {swap.reads:g} times what it was, and something before it prevents that"
-            )
+            raise NoCode(f"its input should be {swap.reads:g} times what it was, and something before it prevents that")
         return Code.plain(value).affine(swap.scale, swap.shift)
 
     # -- layers ----------------------------------------------------------------------------------------------
@@ -281,9 +271,7 @@ class Walk(fx.Interpreter):
         for name in layers:
             module = self.graph_module.get_submodule(name)
             for other_name, other in self.graph_module.named_modules():
-                shared = {id(p) for p in module.parameters()} & {
-                    id(p) for p in other.parameters(recurse=False)
-                }
+                shared = {id(p) for p in module.parameters()} & {id(p) for p in other.parameters(recurse=False)}
                 if other is not module and shared:
                     raise CannotRewrite(
                         f"{self.plan.change}: '{name}' shares its weights with '{other_name}', "
@@ -317,9 +305,7 @@ class Walk(fx.Interpreter):
 
 
 def _has_tensor(value: Any) -> bool:
-    return isinstance(value, Tensor) or (
-        isinstance(value, tuple | list) and any(isinstance(v, Tensor) for v in value)
-    )
+    return isinstance(value, Tensor) or (isinstance(value, tuple | list) and any(isinstance(v, Tensor) for v in value))
 
 
 def _same(a: Code | None, b: Code | None) -> bool:

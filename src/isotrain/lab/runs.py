@@ -79,12 +79,10 @@ def train(
             diverged = len(losses) - 1
         else:
             optimizer.zero_grad()
-            value.backward()  # type: ignore[no-untyped-call]
+            value.backward()
             try:
                 optimizer.step()
-            except (
-                NotFinite
-            ):  # ours refuses gradients that are not finite; to a comparison they are a divergence
+            except NotFinite:  # ours refuses gradients that are not finite; to a comparison they are a divergence
                 diverged = len(losses) - 1
         seconds.append(time.perf_counter() - start)
         if diverged is not None:
@@ -139,9 +137,7 @@ def progress_bar(title: str, total: int, show: bool) -> Iterator[Callable[[str],
         TimeRemainingColumn(compact=True),
         TextColumn("[dim]{task.description}"),
     )
-    with Progress(
-        *columns, console=console, transient=True, disable=not (show and console.is_terminal)
-    ) as bar:
+    with Progress(*columns, console=console, transient=True, disable=not (show and console.is_terminal)) as bar:
         task = bar.add_task("", total=total, title=title)
 
         def part(name: str) -> Tick:
