@@ -27,7 +27,7 @@ def batch(step: int, n: int = 24) -> tuple[Tensor, Tensor]:
 def step(model: nn.Module, optimizer: torch.optim.Optimizer, turn: int, forward: Callable[..., Tensor] | None = None):
     """One turn of the ordinary loop; the loss."""
     x, y = batch(turn)
-    loss = F.cross_entropy((forward or model)(x), y)
+    loss = F.cross_entropy((model if forward is None else forward)(x), y)
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()

@@ -312,7 +312,7 @@ def test_a_closure():
         return loss
 
     losses = []
-    for turn in range(4):
+    for turn in range(4):  # noqa: B007 - the closure reads it
         losses.append(optimizer.step(closure).item())
     assert losses == train(reference, Riemannian(reference), range(4))
 

@@ -31,7 +31,7 @@ from isotrain.riemann.network import Network
 from isotrain.riemann.plainrule import plain_step
 from isotrain.riemann.probes import probe
 from isotrain.riemann.ranks import Ranks
-from isotrain.riemann.record import Recorder, innermost
+from isotrain.riemann.record import Recorder, entrance, innermost
 from isotrain.riemann.units import Units
 
 LikelihoodLike = str | Likelihood
@@ -142,7 +142,7 @@ class Riemannian(Optimizer):
     def _arm(self) -> None:
         """Hook the model's own forward; unhook when the optimizer goes."""
         self._arrange()
-        self._close = weakref.finalize(self, watch(self._root, self._recorder))
+        self._close = weakref.finalize(self, watch(entrance(self._model), self._recorder))
         self._expect()
 
     def _arrange(self) -> None:

@@ -22,6 +22,14 @@ SMALLEST = 16
 """A sub-batch never has fewer samples than this (or the batch has fewer); half, where a sample has many rows."""
 
 
+def entrance(model: nn.Module) -> nn.Module:
+    """Where calls of the model can be seen from outside of compiled code: its compiled wrapper, if it was given one."""
+    inside = model
+    while isinstance(inside, nn.parallel.DistributedDataParallel):
+        inside = inside.module
+    return inside if hasattr(inside, "_orig_mod") else innermost(model)
+
+
 def innermost(model: nn.Module) -> nn.Module:
     """The user's module inside torch.compile and DistributedDataParallel."""
     while True:
@@ -142,8 +150,8 @@ class Recorder:
             called = "was called" if self._forwards else "was not called (call the model itself, not its parts)"
             raise NoBackward(
                 f"step() has nothing to look at: since the last step the model {called} and no gradient came back "
-                "to its output. Call loss.backward() on a loss of model(x) first. If the model was compiled with "
-                "fullgraph=True after the optimizer was made, make the optimizer from the compiled model."
+                "to its output. Call loss.backward() on a loss of model(x) first. If the model is compiled, make the "
+                "optimizer from what torch.compile returned: a graph traced before does not see the optimizer's hooks."
             )
         return list(self.calls)
 
