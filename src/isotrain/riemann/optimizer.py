@@ -242,6 +242,7 @@ class Riemannian(Optimizer):
             self._recorder.forget()
         return loss
 
+    @torch.compiler.disable(reason="a look runs the model eagerly")  # type: ignore[untyped-decorator]
     def _step(self) -> None:
         scale = scaling.of_gradients(self)
         if any(units.half_frozen for _, units in self._blocks):
@@ -368,6 +369,9 @@ class Riemannian(Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
+        for group in self.param_groups:
+            for name, value in self.defaults.items():
+                group.setdefault(name, value)  # saved before the option existed
         if "_model" not in state:
             return  # torch's load_state_dict comes through here with state and groups alone
         self._root = innermost(self._model)
