@@ -149,18 +149,19 @@ class Categorical(Likelihood):
         scale = float(-lowest.sum() / room) if float(room) > 0 else 0.0
         rows = self.rows(output)
         if rows > 1 and abs(scale / rows - 1) < 1e-2:
-            refuse_sum(rows)
+            refuse_sum(round(batch_rows))
         target = torch.full_like(p, self.label_smoothing / classes).scatter(dim, labels, high)
         loss = -(share * (target * output.log_softmax(dim)).sum(dim, keepdim=True)).sum()
         return Evidence((p - target) * (share > 0), share, loss)
 
     def _find_dim(self, output: Tensor, gradient: Tensor, batch_rows: float) -> Evidence:
         """Evidence for the likelier class dimension, which is kept if the loss turns out to be its cross-entropy."""
+        assumed = self.rows(output)
         self._found_dim = min((-1, 1), key=lambda d: float(gradient.sum(d).abs().sum()))
         sure = False
         try:
             self.check(output)
-            evidence = self.evidence(output, gradient, batch_rows)
+            evidence = self.evidence(output, gradient, batch_rows * self.rows(output) / assumed)
             sure = bool(gradient.any())
         finally:
             if not sure:

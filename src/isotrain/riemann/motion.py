@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from isotrain.errors import BadOption, NotFinite, NotObserved
+from isotrain.errors import NotFinite, NotObserved
 from isotrain.riemann import steplength
 from isotrain.riemann.average import share_of_new
 from isotrain.riemann.blocks import Shape, State
@@ -92,8 +92,6 @@ def gradient_times(factor: float) -> Callable[[nn.Parameter], Tensor]:
     def read(p: nn.Parameter) -> Tensor:
         if p.grad is None:
             return torch.zeros_like(p)
-        if p.grad.is_sparse:
-            raise BadOption("sparse gradients are not supported: use Embedding(sparse=False).")
         grad = p.grad if p.grad.dtype.itemsize >= 4 else p.grad.float()
         return grad if factor == 1 else grad * factor
 

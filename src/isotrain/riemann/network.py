@@ -80,8 +80,13 @@ class Network:
     def _refuse_uncovered(self, model: nn.Module) -> None:
         for name, module in model.named_modules():
             for short, p in module.named_parameters(recurse=False):
+                full = f"{name}.{short}" if name else short
+                if p.requires_grad and p.is_complex():
+                    raise UnsupportedLayer(
+                        f"'{full}' (shape {tuple(p.shape)}) is {p.dtype}, isotrain's metrics are of real parameters: "
+                        "keep its two parts as one real parameter (torch.view_as_complex in the forward)."
+                    )
                 if p.requires_grad and p not in self.covered:
-                    full = f"{name}.{short}" if name else short
                     raise UnsupportedLayer(
                         f"'{full}' (shape {tuple(p.shape)}, in {type(module).__name__}) is not a layer isotrain can "
                         "observe. Give it an adapter (docs/layers.md), or train it by a plain rule and lose the "

@@ -163,7 +163,8 @@ def look(
         with nullcontext() if within is None else within():
             outputs = tensors(model(*call.args, **call.kwargs))
         open_ = False
-        yield Look(sightings, outputs, outputs[min(call.gradients)].shape[0], blind)
+        predicted = outputs[min(call.gradients)]
+        yield Look(sightings, outputs, predicted.shape[0] if predicted.ndim else 1, blind)
 
 
 def _twin_of(module: nn.Module) -> Any:

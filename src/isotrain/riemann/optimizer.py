@@ -274,6 +274,11 @@ class Riemannian(Optimizer):
     def _refuse_strays(self) -> None:
         for group in self.param_groups:
             for p in group["params"]:
+                if p.grad is not None and p.grad.layout != torch.strided:
+                    raise BadOption(
+                        f"the gradient of '{self._network.names[p]}' is sparse ({p.grad.layout}), isotrain's steps are "
+                        "dense: use Embedding(sparse=False)."
+                    )
                 if p.grad is not None and p not in self._network.covered:
                     Network(self._root, self._plain_names)  # raises, naming the layer that was unfrozen since
 

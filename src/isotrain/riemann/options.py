@@ -69,4 +69,6 @@ def likelihoods(likelihood: Any) -> Any:
         return {name: named(one) for name, one in likelihood.items()}
     if isinstance(likelihood, str | Likelihood):
         return named(likelihood)
+    if not isinstance(likelihood, Iterable):
+        raise BadOption(f"likelihood={likelihood!r} is none: give a name, a Likelihood, a dict or a list of them.")
     return [None if one is None else named(one) for one in likelihood]
