@@ -54,25 +54,49 @@ def quotient(numerator: Tensor, denominator: Tensor) -> Tensor:
 
 
 def average_spreads(
-    old: Tensor | None, new: Tensor, share: float, varied_gi: Tensor, floor_gki: Tensor, between: Tensor | None = None
+    old: Tensor | None,
+    new: Tensor,
+    share: float,
+    scale_gk: Tensor,
+    ranges: tuple[Tensor, Tensor],
+    damping: float,
+    between: Tensor | None = None,
 ) -> Tensor:
-    """Moving average, over the looks in which each input varied, of spreads with `floor` added (`new` is overwritten).
+    """Moving average of damped spreads, over the looks in which each input varied (`new` is overwritten).
 
-    Never below the floor of now; infinite where the input never told the unit anything, so that its step is 0.
+    Damping adds to `new`, and keeps the average above, damping * scale_k * range_i. A spread is infinite where
+    the input never told the unit anything, so that its step is 0.
 
-    >>> inf, new, floor = torch.inf, torch.full((1, 1, 3), 2.0), torch.zeros(1, 1, 3)
-    >>> varied = torch.tensor([[True, True, False]])
-    >>> average_spreads(torch.tensor([[[inf, 1.0, 1.0]]]), new, 0.5, varied, floor)
+    Args:
+        old: [g,k,i] the average so far, None at the first look.
+        new: [g,k,i] spreads of this look.
+        share: what the new look counts.
+        scale_gk: weight of each unit now.
+        ranges: [g,i] of this look (0: the input did not vary) and remembered.
+        damping: relative damping.
+        between: [g,k,i] spread between the means of old and new.
+
+    >>> inf, new, one = torch.inf, torch.full((1, 1, 3), 2.0), torch.ones(1, 1)
+    >>> ranges = torch.tensor([[1.0, 1.0, 0.0]]), torch.ones(1, 3)
+    >>> average_spreads(torch.tensor([[[inf, 1.0, 1.0]]]), new, 0.5, one, ranges, 0.0)
     tensor([[[1.0000, 1.5000, 1.0000]]])
     """
-    fresh = new.add_(floor_gki)
+    varied, kept = ranges
+    floor = scale_gk.unsqueeze(-1) * (damping * kept).unsqueeze(-2) if damping else None
+    fresh = new if floor is None else new.add_(floor)
     if old is not None:
-        pace = torch.where(varied_gi, share, 0.0).to(new.dtype).unsqueeze(-2)
-        fresh = old.nan_to_num(torch.nan, 0.0).lerp_(fresh, pace)
+        pace = torch.where(varied > 0, share, 0.0).to(new.dtype).unsqueeze(-2)
+        fresh = torch.where(old == torch.inf, 0, old).lerp_(fresh, pace)
         if between is not None:
             fresh.add_(between)
-        torch.maximum(fresh, floor_gki, out=fresh)
-    return fresh.masked_fill_(fresh == 0, torch.inf)
+        if floor is not None:
+            torch.maximum(fresh, floor, out=fresh)
+    if floor is None:
+        return torch.where(fresh == 0, torch.inf, fresh)
+    for dead in ((kept == 0).unsqueeze(-2), (scale_gk == 0).unsqueeze(-1)):
+        if bool(dead.any()):
+            fresh.add_(torch.zeros_like(dead, dtype=fresh.dtype).masked_fill_(dead, torch.inf))
+    return fresh
 
 
 class Diagonal(Shape):
@@ -95,7 +119,7 @@ class Diagonal(Shape):
 
     def settle(self, raw: State, inputs: Inputs, biased: bool) -> State:
         """An input that tells a unit nothing gets no spread."""
-        spread = raw["mii"].masked_fill(unlit(raw["mii"], raw["power"], inputs), 0)
+        spread = torch.where(unlit(raw["mii"], raw["power"], inputs), 0, raw["mii"])
         m00 = torch.where(is_dust(raw["m00"], raw["power"]), 0, raw["m00"])
         return {"m00": m00, "spread": spread, "power": raw["power"], "range": varied_range(inputs)}
 
@@ -109,9 +133,8 @@ class Diagonal(Shape):
         past = new if old is None else old
         state = {name: torch.lerp(past[name], new[name], share) for name in ("m00", "power")}
         kept = remembered_range(old, new)
-        floor = damping * state["power"].unsqueeze(-1) * kept.unsqueeze(-2)
         before = None if old is None else old["spread"]
-        spread = average_spreads(before, new["spread"], share, new["range"] > 0, floor)
+        spread = average_spreads(before, new["spread"], share, state["power"], (new["range"], kept), damping)
         return {**state, "spread": spread, "range": kept}
 
     def solve(self, state: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None) -> tuple[Tensor, Tensor | None]:

@@ -44,7 +44,7 @@ class QuasiDiagonal(Shape):
         m00 = torch.where(is_dust(raw["m00"], raw["power"]), 0, raw["m00"])
         shift = raw["m0i"] * quotient(torch.ones_like(m00), m00).unsqueeze(-1)
         spread = torch.addcmul(raw["mii"], raw["m0i"], shift, value=-1)
-        spread.masked_fill_(unlit(spread, raw["power"], inputs), 0)
+        spread = torch.where(unlit(spread, raw["power"], inputs), 0, spread)
         mean = shift.add_(inputs.centre.unsqueeze(-2))
         return {"m00": m00, "mean": mean, "spread": spread, "range": varied_range(inputs)}
 
@@ -71,9 +71,8 @@ class QuasiDiagonal(Shape):
             return Diagonal().merge(old, new, share, biased, damping)
         kept = remembered_range(old, new)
         m00, mean, between = (new["m00"], new["mean"], None) if old is None else self._means(old, new, share)
-        floor = m00.unsqueeze(-1) * (damping * kept).unsqueeze(-2)
         before = None if old is None else old["spread"]
-        spread = average_spreads(before, new["spread"], share, new["range"] > 0, floor, between)
+        spread = average_spreads(before, new["spread"], share, m00, (new["range"], kept), damping, between)
         return {"m00": m00, "mean": mean, "spread": spread, "range": kept}
 
     def solve(self, state: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None) -> tuple[Tensor, Tensor | None]:

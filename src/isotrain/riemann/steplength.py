@@ -69,7 +69,7 @@ def reach(moved: list[Moved], dual_gk: Tensor, per_unit: bool, old: Tensor | Non
     """
     change = torch.cat([m.change.flatten(1, 2) for m in moved], 1)
     values = torch.cat([m.values.flatten(1, 2) for m in moved], 1)
-    spread = values.var(1, unbiased=False)
+    spread = (values - values.mean(1, keepdim=True)).square_().mean(1)  # many times faster than Tensor.var here
     flat = spread <= values.square().mean(1) * (64 * torch.finfo(values.dtype).eps) ** 2
     rms = change.square().mean(1)
     dual = dual_gk if per_unit else dual_gk.sum().expand_as(dual_gk)
