@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -18,7 +19,7 @@ COLORS = {"same": "green", "close": "yellow", "differs": "red", "diverged": "red
 
 def show_demo(result: Demo, written: Sequence[Path]) -> None:
     """Final losses, a row a trainer."""
-    table = Table(title="Final training loss: one function at the start, written down six ways", title_justify="left")
+    table = _table()
     table.add_column("", no_wrap=True)
     settings = list(next(iter(result.finals.values())))
     for setting in settings:
@@ -29,12 +30,12 @@ def show_demo(result: Demo, written: Sequence[Path]) -> None:
         color = COLORS[result.reading(trainer)]
         cells = [number(finals[s]) for s in settings]
         table.add_row(trainer, *cells, f"[bold {color}]{number(result.spread(trainer))}[/]")
-    _show(table, result.verdict, written)
+    _show("Final training loss: one function at the start, written down six ways", table, result.verdict, written)
 
 
 def show_audit(result: Report, written: Sequence[Path]) -> None:
     """Gaps, a row a change and a column a trainer."""
-    table = Table(title="Largest difference of the loss curves", title_justify="left")
+    table = _table()
     table.add_column("change")
     for optimizer in result.gaps:
         table.add_column(optimizer, justify="right")
@@ -45,12 +46,12 @@ def show_audit(result: Report, written: Sequence[Path]) -> None:
             cells.append(f"[{COLORS[word]}]{WORDS[word]} {number(gaps[change])}[/]")
         table.add_row(change, *cells)
     left_out = [f"Left out, {change}: {reason}" for change, reason in result.refused.items()]
-    _show(table, [result.verdict, *left_out], written)
+    _show("Largest difference of the loss curves", table, [result.verdict, *left_out], written)
 
 
 def show_compare(result: Comparison, written: Sequence[Path]) -> None:
     """Final scores, a row a trainer."""
-    table = Table(title="Side by side", title_justify="left")
+    table = _table()
     for column in ("", "train loss", "held-out loss", "accuracy", "a step", "in all", "memory/parameters"):
         table.add_column(column, justify="right" if column else "left")
     for name, row in result.rows.items():
@@ -63,11 +64,16 @@ def show_compare(result: Comparison, written: Sequence[Path]) -> None:
             f"{row.seconds[-1]:.1f} s",
             f"{row.state_bytes / result.facts['parameter_bytes']:.2f}",
         )
-    _show(table, [result.verdict], written)
+    _show("Side by side", table, [result.verdict], written)
 
 
-def _show(table: Table, words: Sequence[str], written: Sequence[Path]) -> None:
+def _table() -> Table:
+    return Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False)
+
+
+def _show(title: str, table: Table, words: Sequence[str], written: Sequence[Path]) -> None:
     console = Console(highlight=False)
+    console.print(title, style="bold")
     console.print(table)
     for sentence in words:
         console.print(sentence, markup=False)

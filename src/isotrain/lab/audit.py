@@ -122,9 +122,9 @@ def audit(
         CannotRewrite: a change that was asked for by name does not fit the model, or none fits.
         BadOption: no steps, or no changes.
 
-    >>> digits = [(torch.rand(8, 4), torch.randint(0, 2, (8,)))]
-    >>> report = audit(lambda: nn.Linear(4, 2), digits, ["sgd"], ["input-inversion"], steps=3, progress=False)
-    >>> report.reading("sgd 0.1", "input-inversion")
+    >>> data = [(torch.eye(4), torch.tensor([0, 1, 0, 1]))]
+    >>> report = audit(lambda: nn.Linear(4, 2), data, ["sgd@1"], ["input-inversion"], steps=20, progress=False)
+    >>> report.reading("sgd 1", "input-inversion")
     'differs'
     """
     if steps < 1:
