@@ -123,8 +123,8 @@ def audit(
         BadOption: no steps, or no changes.
 
     >>> data = [(torch.eye(4), torch.tensor([0, 1, 0, 1]))]
-    >>> report = audit(lambda: nn.Linear(4, 2), data, ["sgd@1"], ["input-inversion"], steps=20, progress=False)
-    >>> report.reading("sgd 1", "input-inversion")
+    >>> report = audit(lambda: nn.Linear(4, 2), data, ["sgd"], ["input-scale"], steps=20, progress=False)
+    >>> report.reading("sgd 0.1", "input-scale")
     'differs'
     """
     if steps < 1:
