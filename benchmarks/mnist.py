@@ -80,9 +80,7 @@ def evaluated(model: nn.Module, x: Tensor, y: Tensor) -> tuple[float, float]:
         return F.cross_entropy(logits, y).item(), (logits.argmax(dim=1) == y).double().mean().item()
 
 
-def trained(
-    model: nn.Module, make: Callable[[nn.Module], Optimizer], x: Tensor, y: Tensor, epochs: int
-) -> Run:
+def trained(model: nn.Module, make: Callable[[nn.Module], Optimizer], x: Tensor, y: Tensor, epochs: int) -> Run:
     optimizer = make(model)
     curve, seconds = [], []
     for _ in range(epochs):
@@ -116,9 +114,7 @@ def digits(folder: str | None) -> tuple[Tensor, Tensor]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default=os.environ.get("ISOTRAIN_DATA"), help="default: $ISOTRAIN_DATA")
     parser.add_argument("--rules", nargs="+", default=list(RULES), help=f"of {', '.join(RULES)}")
     parser.add_argument("--epochs", type=int, default=10)
@@ -127,9 +123,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--report", type=Path, help="default: benchmarks/reports/mnist-DATE.md")
     chosen = parser.parse_args()
-    rules = {
-        name: make for name, make in RULES.items() if any(name.startswith(given) for given in chosen.rules)
-    }
+    rules = {name: make for name, make in RULES.items() if any(name.startswith(given) for given in chosen.rules)}
     if not rules:
         parser.error(f"no rule is named {' or '.join(chosen.rules)}; there are {', '.join(RULES)}")
 

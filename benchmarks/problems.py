@@ -24,9 +24,7 @@ class ResidualBlock(nn.Module):
         self.norm2 = nn.BatchNorm2d(after)
         self.shortcut = nn.Identity()
         if (before, stride) != (after, 1):
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after)
-            )
+            self.shortcut = nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
 
     def forward(self, x_bchw: Tensor) -> Tensor:
         inner_bchw = F.relu(self.norm1(self.conv1(x_bchw)))
@@ -127,15 +125,9 @@ class Problem:
 
 
 PROBLEMS = {
-    "mlp": Problem(
-        "MLP 784-512-512-10, B=512", multilayer_perceptron, lambda: pictures(512, 784), 1.20, 1.15
-    ),
-    "resnet8": Problem(
-        "ResNet-8, width 16, 32×32, B=64", ResNet8, lambda: pictures(64, 3, 32, 32), 1.20, 1.15
-    ),
-    "lstm": Problem(
-        "native LSTM, 256 hidden, 64 steps, B=32", CharacterLSTM, lambda: text(32, 64), 1.30, 1.25
-    ),
+    "mlp": Problem("MLP 784-512-512-10, B=512", multilayer_perceptron, lambda: pictures(512, 784), 1.20, 1.15),
+    "resnet8": Problem("ResNet-8, width 16, 32×32, B=64", ResNet8, lambda: pictures(64, 3, 32, 32), 1.20, 1.15),
+    "lstm": Problem("native LSTM, 256 hidden, 64 steps, B=32", CharacterLSTM, lambda: text(32, 64), 1.30, 1.25),
     "transformer": Problem(
         "transformer, 2 blocks, width 128, 64 symbols, B=32", CharacterTransformer, lambda: text(32, 64)
     ),

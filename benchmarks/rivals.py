@@ -83,9 +83,7 @@ def kfac(model: nn.Module) -> list[Optimizer]:
     """
     with warnings.catch_warnings():  # singd resets the filters of the whole process when imported
         from singd.optim.optimizer import SINGD
-    uncalled = {
-        id(module.out_proj) for module in model.modules() if isinstance(module, nn.MultiheadAttention)
-    }
+    uncalled = {id(module.out_proj) for module in model.modules() if isinstance(module, nn.MultiheadAttention)}
     taken = [
         parameter
         for module in model.modules()
@@ -120,9 +118,7 @@ OPTIMIZERS: dict[str, Callable[[nn.Module], list[Optimizer]]] = {
     "isotrain-kronecker": lambda m: [isotrain.Riemannian(m, shape="kronecker")],
     "muon": muon,
     "soap": lambda m: [pytorch_optimizer.SOAP(m.parameters(), lr=1e-3, precondition_frequency=PERIOD)],
-    "shampoo": lambda m: [
-        pytorch_optimizer.Shampoo(m.parameters(), lr=1e-4, preconditioning_compute_steps=PERIOD)
-    ],
+    "shampoo": lambda m: [pytorch_optimizer.Shampoo(m.parameters(), lr=1e-4, preconditioning_compute_steps=PERIOD)],
     "prodigy": lambda m: [pytorch_optimizer.Prodigy(m.parameters())],
     "schedule-free": schedule_free,
     "kron": lambda m: [Kron(m.parameters(), lr=1e-4, pre_conditioner_update_probability=1 / PERIOD)],

@@ -53,9 +53,7 @@ class Runner:
             for optimizer in self.optimizers:
                 optimizer.step()
         if not torch.isfinite(loss):
-            raise SystemExit(
-                f"{self.name}: the loss is {loss.item()}: choose a smaller rate in benchmarks/rivals.py"
-            )
+            raise SystemExit(f"{self.name}: the loss is {loss.item()}: choose a smaller rate in benchmarks/rivals.py")
 
     def time_a_block(self) -> None:
         start = time.perf_counter()
@@ -170,9 +168,7 @@ know; not run on the LSTM, where it knows the head alone.
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))
     parser.add_argument("--optimizers", nargs="+", choices=OPTIMIZERS, default=list(OPTIMIZERS))
     parser.add_argument("--rounds", type=int, default=9)
@@ -187,9 +183,7 @@ def main() -> None:
     facts = described() | {"threads": str(chosen.threads), "rounds": str(rounds)}
     # A process whose thread pool has started cannot be forked safely, so memory is measured first.
     peaks = {
-        problem: {
-            name: peak_bytes(problem, name, chosen.threads) for name in names if (name, problem) not in CANNOT
-        }
+        problem: {name: peak_bytes(problem, name, chosen.threads) for name in names if (name, problem) not in CANNOT}
         for problem in chosen.problems
     }
     torch.set_num_threads(chosen.threads)

@@ -140,9 +140,7 @@ def test_help_is_quick_because_torch_stays_out():
 def test_files_are_short_and_named_after_an_idea():
     for path in SOURCE.rglob("*.py"):
         lines = len(path.read_text().splitlines())
-        assert lines <= LONGEST_FILE, (
-            f"{path.relative_to(ROOT)} has {lines} lines: two ideas? give each its file"
-        )
+        assert lines <= LONGEST_FILE, f"{path.relative_to(ROOT)} has {lines} lines: two ideas? give each its file"
         assert path.stem not in {"utils", "util", "helpers", "helper", "misc", "_misc", "common"}, path
 
 
