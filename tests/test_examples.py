@@ -5,6 +5,7 @@ A page's blocks run in their order and share their names. A block that only show
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -51,21 +52,41 @@ def test_every_example_is_listed():
     assert {path.name for path in EXAMPLES.glob("*.py")} == set(SAYS)
 
 
-@pytest.mark.parametrize("name", SAYS)
-def test_example(name, tmp_path):
+# One process for all of them: loading torch takes longer than any example.
+RUN_ALL = """
+import contextlib, io, json, runpy, sys, traceback
+
+said = {}
+for path, arguments in json.loads(sys.argv[1]):
+    sys.argv, out = [path, *arguments], io.StringIO()
+    with contextlib.redirect_stdout(out):
+        try:
+            runpy.run_path(path, run_name="__main__")
+        except Exception:
+            traceback.print_exc(file=out)
+    said[path] = out.getvalue()
+print(json.dumps(said))
+"""
+
+
+def test_the_examples_run_and_say_what_they_should(tmp_path):
+    wanted = [[str(EXAMPLES / name), ARGUMENTS.get(name, [])] for name in SAYS]
     run = subprocess.run(
-        [sys.executable, "-W", "error", EXAMPLES / name, *ARGUMENTS.get(name, [])],
+        [sys.executable, "-W", "error", "-c", RUN_ALL, json.dumps(wanted)],
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=400,
         check=False,
     )
     assert run.returncode == 0, run.stderr
-    pattern, holds = SAYS[name]
-    found = re.search(pattern, run.stdout)
-    assert found, run.stdout
-    assert holds(*(float(number) for number in found.groups())), run.stdout
+    wrong = {}
+    for path, said in json.loads(run.stdout).items():
+        pattern, holds = SAYS[Path(path).name]
+        found = re.search(pattern, said)
+        if not found or not holds(*(float(number) for number in found.groups())):
+            wrong[Path(path).name] = said
+    assert not wrong, "\n\n".join(f"{name}:\n{said}" for name, said in wrong.items())
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
