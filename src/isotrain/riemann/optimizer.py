@@ -376,7 +376,8 @@ class Riemannian(Optimizer):
         super().__setstate__(state)
         for group in self.param_groups:
             for name, value in self.defaults.items():
-                group.setdefault(name, value)  # saved before the option existed
+                if name != "differentiable":  # torch's own, which it adds to the defaults here
+                    group.setdefault(name, value)  # saved before the option existed
         if "_model" not in state:
             return  # torch's load_state_dict comes through here with state and groups alone
         self._root = innermost(self._model)
