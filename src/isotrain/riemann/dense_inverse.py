@@ -8,8 +8,10 @@ from torch import Tensor
 from isotrain.riemann.blocks import DUST
 
 
-def covariant_inverse(covariance: Tensor, damping: float) -> Tensor:
+def covariant_inverse(covariance: Tensor, damping: float, size: Tensor | None = None) -> Tensor:
     """Inverse of [..., i, i], damped relative to its own diagonal; constant inputs get zero rows.
+
+    `size` [..., i] are the squares that a covariance was the difference of, which its rounding is relative to.
 
     Computed on the correlations, so that no input's unit of measure matters. Without damping a
     singular matrix gets its pseudo-inverse: eigenvalues of the correlations below i + DUST roundings are cut,
@@ -21,12 +23,14 @@ def covariant_inverse(covariance: Tensor, damping: float) -> Tensor:
     kind = covariance.dtype
     if damping == 0:
         covariance = covariance.double()
-    deviation = covariance.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt()
-    alive = deviation > 0
-    inverse = torch.where(alive, 1 / deviation, 0)
+    variance = covariance.diagonal(dim1=-2, dim2=-1).clamp_min(0)
+    alive = variance > 0
+    whole = variance if size is None else torch.maximum(variance, size.to(variance))
+    inverse = torch.where(alive, 1 / whole.sqrt(), 0)
     outer = inverse.unsqueeze(-1) * inverse.unsqueeze(-2)
     correlation = covariance * outer
-    correlation.diagonal(dim1=-2, dim2=-1).copy_(torch.where(alive, 1 + damping, 1.0))
+    share = torch.where(alive, variance / whole, 0) * (1 + damping)
+    correlation.diagonal(dim1=-2, dim2=-1).copy_(torch.where(alive, share, 1.0))
     factor, failed = torch.linalg.cholesky_ex(correlation)
     width = correlation.shape[-1]
     thin = failed > 0

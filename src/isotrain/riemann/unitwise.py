@@ -64,7 +64,10 @@ class Unitwise(Shape):
         variance = spread.diagonal(dim1=-2, dim2=-1)
         variance.masked_fill_(unlit(variance, raw["power"], inputs), 0)
         mean = inputs.centre.unsqueeze(-2) + shift
-        return {"m00": m00, "power": raw["power"], "mean": mean, "spread": spread, "range": varied_range(inputs)}
+        return {
+            "m00": m00, "power": raw["power"], "mean": mean, "spread": spread, "range": varied_range(inputs),
+            "size": raw["mij"].diagonal(dim1=-2, dim2=-1).clone(),
+        }  # fmt: skip
 
     def pool(self, old: State, new: State, share: float, biased: bool) -> State:
         """As the quasi-diagonal one, with whole matrices."""
@@ -78,7 +81,8 @@ class Unitwise(Shape):
             spread += (a.unsqueeze(-1) * part).unsqueeze(-1) * apart.unsqueeze(-1) * apart.unsqueeze(-2)
         power = torch.lerp(old["power"], new["power"], share)
         kept = torch.maximum(old["range"], new["range"])
-        return {"m00": m00, "power": power, "mean": mean, "spread": spread, "range": kept}
+        size = torch.lerp(old["size"], new["size"], share)
+        return {"m00": m00, "power": power, "mean": mean, "spread": spread, "range": kept, "size": size}
 
     def merge(self, old: State | None, new: State, share: float, biased: bool, damping: float) -> State:
         """As `pool`, but damped on the diagonal; the diagonal of an input that did not vary does not fade."""
@@ -96,8 +100,11 @@ class Unitwise(Shape):
         return {**state, "spread": spread, "range": kept}
 
     def ready(self, state: State, damping: float) -> State:
-        """The inverse of every unit's block (damping is in the spread already)."""
-        state["inverse"] = covariant_inverse(state["spread"], 0.0)
+        """The inverse of every unit's block (damping is in the spread already).
+
+        A unit that few samples excite has a singular block; what was subtracted says how much of it is rounding.
+        """
+        state["inverse"] = covariant_inverse(state["spread"], 0.0, state["size"])
         return state
 
     def solve(self, state: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None) -> tuple[Tensor, Tensor | None]:
