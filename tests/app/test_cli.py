@@ -1,11 +1,11 @@
 """The command line, as transcripts: what is typed, what comes back, on which stream, with which exit code."""
 
 import json
+import os
 import re
 import runpy
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,13 +68,12 @@ def test_help_never_imports_torch() -> None:
 
 
 def test_help_answers_at_once() -> None:
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "isotrain", "--help"], capture_output=True, check=True, cwd=ROOT)
-        times.append(time.perf_counter() - start)
-    # Half a second on a quiet machine; the rest is room for a busy one.
-    assert min(times) < 2.0
+    before = os.times()
+    subprocess.run([sys.executable, "-m", "isotrain", "--help"], capture_output=True, check=True, cwd=ROOT)
+    after = os.times()
+    spent = after.children_user + after.children_system - before.children_user - before.children_system
+    # Of processor time, so that a busy machine does not count; about 0.3 s once Python has its byte code.
+    assert spent < 1.5
 
 
 @pytest.mark.parametrize("command", ["demo", "audit", "compare"])
