@@ -52,7 +52,7 @@ def show_audit(result: Report, written: Sequence[Path]) -> None:
 def show_compare(result: Comparison, written: Sequence[Path]) -> None:
     """Final scores, a row a trainer."""
     table = _table()
-    for column in ("", "train loss", "held-out loss", "accuracy", "a step", "in all", "memory/parameters"):
+    for column in ("", "train loss", "held-out loss", "accuracy", "a step", "in all", "memory /\nparameters"):
         table.add_column(column, justify="right" if column else "left")
     for name, row in result.rows.items():
         table.add_row(
