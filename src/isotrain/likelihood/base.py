@@ -44,7 +44,7 @@ class Likelihood(ABC):
     ...         return torch.poisson(output.exp(), generator=generator)
     ...
     ...     def nll(self, output, target):
-    ...         return output.exp() - target * output
+    ...         return output.exp() - target * output + torch.lgamma(target + 1)
     >>> Poisson().rows(torch.zeros(4, 3))
     12
     """
@@ -58,7 +58,7 @@ class Likelihood(ABC):
 
     @abstractmethod
     def nll(self, output: Tensor, target: Tensor) -> Tensor:
-        """Minus log-probability of the labels, one number a row (any shape)."""
+        """Minus log-probability of the labels, one number a row (any shape); its mean must not be negative."""
 
     def rows(self, output: Tensor) -> int:
         """How many rows the loss averages over."""
