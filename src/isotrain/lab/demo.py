@@ -52,7 +52,7 @@ GRID: dict[str, tuple[float, ...]] = {
     "sgd": (0.1, 0.3, 1.0, 3.0),
     "rmsprop": (1e-3, 3e-3, 1e-2, 3e-2),
     "adam": (1e-3, 3e-3, 1e-2, 3e-2),
-    "muon": (0.006, 0.02, 0.06),
+    "muon": (0.02, 0.06, 0.2, 0.6),
 }
 OURS = "riemannian"
 

@@ -97,11 +97,18 @@ def smooth(old: float, new: float, looks: int) -> float:
 def natural_length(curvature: float, dual: float, loss: float) -> float:
     """The length of the step, given rho, v'w and the loss.
 
+    A loss that is not positive (the logarithm of a density) sets no scale for a divergence: the fraction of
+    the Newton length alone holds then.
+
     >>> natural_length(2.0, 0.0, 1.0)
     0.0
     >>> round(natural_length(2.0, 1.0, 1.0), 6), natural_length(2.0, 1e-9, 1.0)
     (0.1, 0.15)
+    >>> natural_length(2.0, 1.0, -1.0)
+    0.15
     """
     if not curvature > 0 or not dual > 0:
         return 0.0
+    if not loss > 0:
+        return NEWTON / curvature
     return min(NEWTON / curvature, math.sqrt(2 * DIVERGENCE * loss / (curvature * dual)))
