@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -22,7 +22,7 @@ from isotrain.riemann.options import SHAPES
 from isotrain.riemann.probes import PROBES
 
 KEPT, BROKEN = 1e-9, 1e-6
-STEPS, BATCH, CLASSES = 8, 24, 3
+STEPS, BATCH, CLASSES = 8, 32, 5
 
 
 class Sequences(nn.Module):
@@ -30,8 +30,8 @@ class Sequences(nn.Module):
 
     def __init__(self, activation: Callable[[], nn.Module]) -> None:
         super().__init__()
-        self.lstm = nn.LSTM(3, 4, batch_first=True)
-        self.hidden, self.activation, self.head = nn.Linear(4, 4), activation(), nn.Linear(4, CLASSES)
+        self.lstm = nn.LSTM(3, 2, batch_first=True)
+        self.hidden, self.activation, self.head = nn.Linear(2, 4), activation(), nn.Linear(4, CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:
         out, _ = self.lstm(x)
@@ -39,7 +39,7 @@ class Sequences(nn.Module):
 
 
 def dense(activation: Callable[[], nn.Module]) -> nn.Module:
-    return nn.Sequential(nn.Linear(4, 5), activation(), nn.Linear(5, 4), activation(), nn.Linear(4, CLASSES))
+    return nn.Sequential(nn.Linear(4, 4), activation(), nn.Linear(4, 4), activation(), nn.Linear(4, CLASSES))
 
 
 def convolutional(activation: Callable[[], nn.Module]) -> nn.Module:
@@ -56,10 +56,10 @@ def convolutional(activation: Callable[[], nn.Module]) -> nn.Module:
 NETS: dict[str, tuple[Callable[[Callable[[], nn.Module]], nn.Module], tuple[int, ...]]] = {
     "dense": (dense, (4,)),
     "conv": (convolutional, (2, 4, 4)),
-    "lstm": (Sequences, (3, 3)),
+    "lstm": (Sequences, (4, 3)),
 }
 RULES = {
-    "plain": {"lr": 1e-3, "damping": 0.0, "refresh": 1, "subsample": 1.0},
+    "plain": {"lr": 3e-4, "damping": 0.0, "refresh": 1, "subsample": 1.0},
     "plain-damped": {"lr": 5e-3, "damping": 0.1, "refresh": 2},
     "natural": {"lr": None},
 }
@@ -72,6 +72,9 @@ def problem(net: str, relu: bool, seed: int) -> tuple[nn.Module, Tensor, Tensor]
     model = build(nn.ReLU if relu else nn.Tanh).double()
     x = torch.rand(4 * BATCH, *shape, dtype=torch.float64)
     with torch.no_grad():
+        for layer in model.modules() if relu else ():
+            if isinstance(layer, nn.Linear | nn.Conv2d):
+                layer.bias.add_(0.3)  # few units are dead
         score = x.flatten(1) @ torch.randn(x[0].numel(), CLASSES, dtype=torch.float64)
     return model, x, (score + 0.5 * torch.randn_like(score)).argmax(1)
 
@@ -98,7 +101,7 @@ def base_curve(net: str, relu: bool, seed: int, rule: str, metric: str, shape: s
 
 
 def gap(change: str, net: str, rule: str, metric: str, shape: str, seed: int) -> float:
-    relu = change == Change.UNIT_SCALE  # a unit's scale can be taken up by the next layer through ReLU alone
+    relu = change == Change.UNIT_SCALE  # only ReLU lets a unit's scale through to the next layer
     model, x, labels = problem(net, relu, seed)
     changed = apply(change, model, x, seed)
     coded = changed.encode(x)
@@ -108,6 +111,7 @@ def gap(change: str, net: str, rule: str, metric: str, shape: str, seed: int) ->
 
 @pytest.mark.parametrize("change", list(Change), ids=str)
 @pytest.mark.parametrize("shape", list(SHAPES))
+@settings(max_examples=settings.default.max_examples // 3 + 1)
 @given(
     net=st.sampled_from(sorted(NETS)),
     rule=st.sampled_from(sorted(RULES)),
@@ -117,6 +121,9 @@ def gap(change: str, net: str, rule: str, metric: str, shape: str, seed: int) ->
 def test_claims(shape: str, change: Change, net: str, rule: str, metric: str, seed: int) -> None:
     model, _, _ = problem(net, False, seed)
     claimed = change in Riemannian(model, shape=shape, metric=metric, **RULES[rule]).claims()  # type: ignore[arg-type]
+    relu = change == Change.UNIT_SCALE
+    # A run that diverges amplifies rounding without bound: nothing can be read from it.
+    assume(float(base_curve(net, relu, seed, rule, metric, shape).abs().max()) < 3)
     found = gap(change, net, rule, metric, shape, seed)
     assert found < KEPT if claimed else found > BROKEN, f"{found:.1e}"
 
@@ -150,7 +157,7 @@ def test_padding_does_not_show(metric: str) -> None:
     assert float((curves[0] - curves[1]).abs().max()) < KEPT
 
 
-GOLDEN = {"natural": {"lr": None}, "plain": {"lr": 1e-3, "damping": 0.03, "refresh": 5, "metric": "outer-product"}}
+GOLDEN = {"natural": {"lr": None}, "plain": {"lr": 2e-3, "damping": 0.03, "refresh": 5}}
 
 
 @pytest.mark.parametrize("rule", sorted(GOLDEN))
