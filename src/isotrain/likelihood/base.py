@@ -58,7 +58,7 @@ class Likelihood(ABC):
 
     @abstractmethod
     def nll(self, output: Tensor, target: Tensor) -> Tensor:
-        """Minus log-probability of the labels, one number a row (any shape), constants included: a positive mean scales the step."""
+        """Minus log-probability of the labels, one number a row (any shape), with its constants."""
 
     def rows(self, output: Tensor) -> int:
         """How many rows the loss averages over."""
