@@ -227,7 +227,8 @@ def recurrent_twin(layer: Any, units: list[Units], note: Note, x: Any, hx: Any =
     width = (3 if _is_gru(layer) else 1) + (getattr(layer, "proj_size", 0) > 0)
     for place, (suffix, depth, back) in enumerate(_suffixes(layer)):
         if depth and not depth_outputs:
-            x_nTf = F.dropout(x_nTf, layer.dropout, layer.training)
+            # Time first, as the native layer draws: the look then drops what the training forward dropped.
+            x_nTf = F.dropout(x_nTf.transpose(0, 1).contiguous(), layer.dropout, layer.training).transpose(0, 1)
         mine = [next(own) for _ in range(width)]
         c0 = None if c_all is None else c_all[place]
         out, h, c = _Direction(layer, suffix, mine, note).run(x_nTf, h_all[place], c0, lengths, back)
