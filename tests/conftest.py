@@ -29,9 +29,7 @@ settings.register_profile(
     max_examples=10,
     suppress_health_check=[HealthCheck.too_slow],
 )
-settings.register_profile(
-    "long", deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow]
-)
+settings.register_profile("long", deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("ci")
 
 ROOT = Path(__file__).parent.parent

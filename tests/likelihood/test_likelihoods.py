@@ -1,176 +1,176 @@
-"""Draws, signs and exact columns have the Fisher matrix of the loss; evidence recovers what the loss was."""
+"""Likelihoods: draws have the model's own second moment, and the user's loss can be read from its gradient."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-import isotrain
+from isotrain import Bernoulli, Categorical, Gaussian, Likelihood, Riemannian
 from isotrain.errors import BadOption, LikelihoodMismatch, UnknownName, UnsupportedOperation, WrongReduction
-from isotrain.likelihood import Bernoulli, Categorical, Gaussian, Likelihood, named
+from isotrain.likelihood import named
 
-DRAWS = 40_000
-
-
-def logits(*shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+WEIGHTS = torch.tensor([0.5, 2.0, 1.0, 3.0])
 
 
-def exact_fisher(likelihood: Likelihood, row: Tensor) -> Tensor:
-    """Second moment of the gradient of the loss of one row [c], by autograd and the known distribution."""
+def fisher(likelihood: Likelihood, output: Tensor) -> Tensor:
+    """[n, e, e]: E[g g'] of each sample's flat output under the model itself, by autograd of nll and all labels."""
+    flat = output.flatten(1)
+    found = torch.zeros(len(flat), flat.shape[1], flat.shape[1], dtype=output.dtype)
     if isinstance(likelihood, Categorical):
-        p = row.softmax(-1)
-        gradients = []
-        for label in range(len(row)):
-            leaf = row.clone().requires_grad_()
-            F.cross_entropy(leaf.unsqueeze(0), torch.tensor([label])).backward()
-            gradients.append(leaf.grad)
-        return sum(p[y] * torch.outer(g, g) for y, g in enumerate(gradients))
-    leaf = row.clone().requires_grad_()
-    if isinstance(likelihood, Bernoulli):
-        return torch.autograd.functional.hessian(
-            lambda z: F.binary_cross_entropy_with_logits(z, torch.zeros_like(z), reduction="sum"), leaf
+        dim = likelihood._dim(output)
+        for label in range(output.shape[dim]):
+            leaf = output.clone().requires_grad_()
+            rows = likelihood.nll(leaf, torch.full_like(leaf.select(dim, 0), label, dtype=torch.long))
+            p = (-rows).exp().detach()
+            for n in range(len(flat)):
+                for place in range(rows[n].numel()):
+                    (g,) = torch.autograd.grad(rows[n].flatten()[place], leaf, retain_graph=True)
+                    g = g[n].flatten()
+                    found[n] += p[n].flatten()[place] * torch.outer(g, g)
+    elif isinstance(likelihood, Bernoulli):
+        for answer in (0.0, 1.0):
+            leaf = flat.clone().requires_grad_()
+            nll = likelihood.nll(leaf, torch.full_like(leaf, answer))
+            (g,) = torch.autograd.grad(nll.sum(), leaf)
+            found += torch.diag_embed((-nll).exp().detach() * g.square())
+    else:
+        assert isinstance(likelihood, Gaussian)
+        found += torch.eye(flat.shape[1], dtype=output.dtype) / likelihood.variance
+    return found
+
+
+OUTPUTS = [
+    (Categorical(), (3, 4)),
+    (Categorical(dim=-1), (2, 3, 4)),
+    (Categorical(dim=1), (2, 3, 2)),
+    (Categorical(dim=1), (2, 3, 2, 2)),
+    (Bernoulli(), (3, 4)),
+    (Bernoulli(event_dims=1), (2, 2, 3)),
+    (Gaussian(), (3, 2)),
+    (Gaussian(variance=2.0), (2, 3, 2)),
+]
+names = [f"{type(likelihood).__name__}-{shape}" for likelihood, shape in OUTPUTS]
+
+
+@pytest.mark.parametrize(("likelihood", "shape"), OUTPUTS, ids=names)
+def test_every_and_squares_are_the_exact_fisher_matrix(likelihood: Likelihood, shape: tuple[int, ...]) -> None:
+    output = torch.randn(shape, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(0)
+    expected = fisher(likelihood, output)
+    assert torch.allclose(likelihood.squares(output).flatten(1), expected.diagonal(dim1=1, dim2=2), atol=1e-12)
+    turns = 1 if likelihood.rows(output) == len(output) or not isinstance(likelihood, Categorical) else 4000
+    found = torch.zeros_like(expected)
+    for _ in range(turns):  # the rows of a sample are parted by random signs: exact on average
+        for cotangent in likelihood.every(output, generator):
+            flat = cotangent.flatten(1)
+            found += flat[:, :, None] * flat[:, None, :] / turns
+    assert float((found - expected).abs().max()) < (1e-12 if turns == 1 else 0.03)
+
+
+@pytest.mark.parametrize("way", ["draw", "signs"])
+@pytest.mark.parametrize(("likelihood", "shape"), OUTPUTS, ids=names)
+def test_draws_have_the_exact_second_moment(likelihood: Likelihood, shape: tuple[int, ...], way: str) -> None:
+    output = torch.randn(shape, dtype=torch.float64)
+    expected = fisher(likelihood, output)
+    copies = 4000
+    many = output.repeat(copies, *[1] * (output.ndim - 1))
+    flat = getattr(likelihood, way)(many, torch.Generator().manual_seed(0)).flatten(1)
+    found = (flat[:, :, None] * flat[:, None, :]).view(copies, len(output), flat.shape[1], -1).mean(0)
+    assert float((found - expected).abs().max()) < 0.15 * max(1.0, float(expected.abs().max()))
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A user's loss, the likelihood that describes it, the model's output and its labels."""
+
+    name: str
+    likelihood: Likelihood
+    loss: Callable[[Tensor, Tensor], Tensor]
+    output: tuple[int, ...]
+    labels: str
+    dim: int = -1
+
+    def __str__(self) -> str:
+        return self.name
+
+    def make(self) -> tuple[Tensor, Tensor]:
+        output = 2 * torch.randn(self.output, dtype=torch.float64)
+        if self.labels == "classes":
+            return output, torch.randint(0, output.shape[self.dim], output.select(self.dim, 0).shape)
+        return output, (torch.rand(self.output) < 0.5).double() if self.labels == "answers" else torch.randn_like(
+            output
         )
-    return torch.autograd.functional.hessian(lambda z: z.square().sum() / (2 * likelihood.variance), leaf)
 
 
-@pytest.mark.parametrize("likelihood", [Categorical(), Bernoulli(), Gaussian(), Gaussian(variance=3.0)], ids=repr)
-@pytest.mark.parametrize("how", ["draw", "signs"])
-def test_samples_have_the_fisher_matrix(likelihood: Likelihood, how: str) -> None:
-    row = logits(3)
-    many = row.expand(DRAWS, 3)
-    cotangent = getattr(likelihood, how)(many, torch.Generator().manual_seed(1))
-    fisher = exact_fisher(likelihood, row)
-    assert torch.allclose(cotangent.T @ cotangent / DRAWS, fisher, atol=0.03 * float(fisher.abs().max()))
-    assert float(cotangent.mean(0).abs().max()) < 0.03
+def last(loss: Callable[..., Tensor], **options: Any) -> Callable[[Tensor, Tensor], Tensor]:
+    return lambda out, y: loss(out.flatten(0, -2), y.flatten(), **options)
 
 
-@pytest.mark.parametrize("likelihood", [Categorical(), Bernoulli(), Gaussian(variance=2.0)], ids=repr)
-def test_every_adds_up_to_the_fisher_matrix(likelihood: Likelihood) -> None:
-    output = logits(4, 3)
-    columns = list(likelihood.every(output, torch.Generator().manual_seed(0)))
-    for n in range(4):
-        found = sum(torch.outer(c[n], c[n]) for c in columns)
-        assert torch.allclose(found, exact_fisher(likelihood, output[n]), atol=1e-12)
+LOSSES = [
+    Loss("plain", Categorical(), F.cross_entropy, (8, 4), "classes"),
+    Loss("vector", Categorical(dim=0), F.cross_entropy, (4,), "classes"),
+    Loss("tokens", Categorical(), last(F.cross_entropy), (3, 5, 4), "classes"),
+    Loss("maps", Categorical(dim=1), F.cross_entropy, (3, 4, 2, 2), "classes", 1),
+    Loss("maps-found", Categorical(), F.cross_entropy, (3, 4, 2, 2), "classes", 1),
+    Loss("ignored", Categorical(ignore_index=2), lambda o, y: F.cross_entropy(o, y, ignore_index=2), (20, 4), "classes"),
+    Loss("weighted", Categorical(class_weights=WEIGHTS), lambda o, y: F.cross_entropy(o, y, WEIGHTS.to(o)), (20, 4), "classes"),
+    Loss("smooth", Categorical(label_smoothing=0.2), lambda o, y: F.cross_entropy(2 * o / 2, y, label_smoothing=0.2), (40, 4), "classes"),
+    Loss(
+        "smooth-weighted",
+        Categorical(label_smoothing=0.2, class_weights=WEIGHTS),
+        lambda o, y: F.cross_entropy(o, y, WEIGHTS.to(o), label_smoothing=0.2),
+        (40, 4),
+        "classes",
+    ),
+    Loss("log-softmax", Categorical(), F.nll_loss, (8, 4), "classes"),
+    Loss("bernoulli", Bernoulli(), F.binary_cross_entropy_with_logits, (6, 3), "answers"),
+    Loss("bernoulli-summed", Bernoulli(event_dims=1), lambda o, y: F.binary_cross_entropy_with_logits(o, y, reduction="sum") / 6, (6, 3), "answers"),
+    Loss("gaussian", Gaussian(), F.mse_loss, (6, 3), "numbers"),
+    Loss("gaussian-half", Gaussian(1.0, event_dims=1), lambda o, y: (o - y).square().sum() / 12, (6, 3), "numbers"),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("likelihood", [Categorical(), Bernoulli(), Gaussian(variance=2.0)], ids=repr)
-def test_squares_are_the_diagonal(likelihood: Likelihood) -> None:
-    row = logits(3)
-    assert torch.allclose(likelihood.squares(row.unsqueeze(0))[0], exact_fisher(likelihood, row).diagonal(), atol=1e-12)
+@pytest.mark.parametrize("case", LOSSES, ids=str)
+def test_evidence_recovers_residuals_shares_and_loss(case: Loss) -> None:
+    output, labels = case.make()
+    if case.name == "log-softmax":
+        output = output.log_softmax(-1)
+    leaf = output.requires_grad_()
+    loss = case.loss(leaf, labels)
+    (gradient,) = torch.autograd.grad(loss, leaf)
+    found = case.likelihood.evidence(output.detach(), gradient, case.likelihood.rows(output.detach()))
+    back = found.residual * found.share
+    if case.name == "log-softmax":
+        gradient = output.detach().exp() * -gradient.sum(-1, keepdim=True) + gradient
+    assert float((back - gradient).abs().max()) < 1e-12
+    assert float(found.loss) == pytest.approx(float(loss.detach()), rel=1e-9)
+    rows = torch.ones_like(output).sum() / case.likelihood.rows(output)
+    assert float(found.share.expand_as(output).sum() / rows) == pytest.approx(1.0)
 
 
-def gradient_of(loss_of, output: Tensor) -> tuple[float, Tensor]:
-    leaf = output.clone().requires_grad_()
-    loss = loss_of(leaf)
-    loss.backward()
-    return loss.item(), leaf.grad
-
-
-SHAPES = {"rows": (8, 5), "text": (4, 3, 5), "maps": (4, 5, 3, 2)}
-
-
-@pytest.mark.parametrize("factor", [1.0, 1 / 4, 65536.0])
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_categorical_evidence(shape: tuple[int, ...], factor: float) -> None:
-    output = logits(*shape)
-    dim = 1 if len(shape) == 4 else -1
-    place = [n for d, n in enumerate(shape) if d != dim % len(shape)]
-    target = torch.randint(5, place, generator=torch.Generator().manual_seed(2))
-
-    def loss_of(z: Tensor) -> Tensor:
-        return factor * F.cross_entropy(z.movedim(dim, 1), target)
-
-    loss, gradient = gradient_of(loss_of, output)
-    likelihood = Categorical()
-    evidence = likelihood.evidence(output, gradient, likelihood.rows(output))
-    rows = target.numel()
-    residual = output.softmax(dim) - F.one_hot(target, 5).movedim(-1, dim)
-    assert torch.allclose(evidence.residual, residual, atol=1e-9)
-    assert float(evidence.loss) == pytest.approx(loss / factor, rel=1e-9)
-    assert torch.allclose(evidence.share * torch.ones_like(output).select(dim, 0).unsqueeze(dim), torch.full_like(
-        output.select(dim, 0).unsqueeze(dim), 1 / rows))  # fmt: skip
-
-
-def test_categorical_ignore_index_weights_and_smoothing() -> None:
-    output = logits(8, 3)
-    target = torch.tensor([0, 1, 2, 0, -100, 1, -100, 2])
-    weights = torch.tensor([1.0, 2.0, 0.5], dtype=torch.float64)
-    loss, gradient = gradient_of(lambda z: F.cross_entropy(z, target, weight=weights), output)
-    likelihood = Categorical(ignore_index=-100, class_weights=weights)
-    evidence = likelihood.evidence(output, gradient, 8)
-    assert float(evidence.loss) == pytest.approx(loss, rel=1e-9)
-    share = weights[target.clamp_min(0)] * (target >= 0)
-    assert torch.allclose(evidence.share[:, 0], share / share.sum())
-    assert float(evidence.residual[4].abs().max()) == 0
-    whole = torch.tensor([0, 1, 2, 0, 2, 1, 1, 2])
-    loss, gradient = gradient_of(lambda z: F.cross_entropy(z, whole, label_smoothing=0.1), output)
-    evidence = Categorical(label_smoothing=0.1).evidence(output, gradient, 8)
-    assert float(evidence.loss) == pytest.approx(loss, rel=1e-9)
-    assert torch.allclose(evidence.residual, gradient * 8, atol=1e-12)
-
-
-def test_log_probabilities_serve_as_logits() -> None:
-    output = logits(8, 3).log_softmax(1)
-    target = torch.arange(8) % 3
-    loss, gradient = gradient_of(lambda z: F.nll_loss(z, target), output)
-    evidence = Categorical().evidence(output, gradient, 8)
-    assert float(evidence.loss) == pytest.approx(loss, rel=1e-9)
-    assert torch.allclose(evidence.residual, output.exp() - F.one_hot(target, 3), atol=1e-9)
-
-
-@pytest.mark.parametrize("event_dims", [0, 1])
-def test_bernoulli_and_gaussian_evidence(event_dims: int) -> None:
-    output = logits(6, 4)
-    target = torch.rand(6, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    divide = 6 if event_dims else 24
-    loss, gradient = gradient_of(
-        lambda z: F.binary_cross_entropy_with_logits(z, target, reduction="sum") / divide, output
-    )
-    evidence = Bernoulli(event_dims).evidence(output, gradient, divide)
-    assert torch.allclose(evidence.residual, output.sigmoid() - target)
-    assert float(evidence.loss) == pytest.approx(loss, rel=1e-9)
-    loss, gradient = gradient_of(lambda z: F.mse_loss(z, target, reduction="sum") / divide, output)
-    evidence = Gaussian(event_dims=event_dims).evidence(output, gradient, divide)
-    assert torch.allclose(evidence.residual, 2 * (output - target))
-    assert float(evidence.loss) == pytest.approx(loss, rel=1e-9)
-
-
-def test_a_summed_loss_is_refused() -> None:
-    output = logits(8, 3)
-    target = torch.arange(8) % 3
-    _, gradient = gradient_of(lambda z: F.cross_entropy(z, target, reduction="sum"), output)
-    with pytest.raises(WrongReduction, match="8 rows"):
-        Categorical().evidence(output, gradient, 8)
-    answers = F.one_hot(target, 3).double()
-    _, gradient = gradient_of(lambda z: F.binary_cross_entropy_with_logits(z, answers, reduction="sum"), output)
-    with pytest.raises(WrongReduction, match="24 rows"):
-        Bernoulli().evidence(output, gradient, 24)
-
-
-def test_what_does_not_fit_is_named() -> None:
-    with pytest.raises(LikelihoodMismatch, match="bernoulli"):
-        Categorical().check(torch.zeros(4, 1))
-    with pytest.raises(LikelihoodMismatch, match="class weights"):
-        Categorical(class_weights=[1.0, 2.0]).check(torch.zeros(4, 3))
-    for likelihood in (Categorical(), Bernoulli(), Gaussian()):
-        with pytest.raises(LikelihoodMismatch, match="loss"):
-            likelihood.check(torch.tensor(1.0))
-    with pytest.raises(LikelihoodMismatch, match="event_dims=2"):
-        Bernoulli(event_dims=2).rows(torch.zeros(4, 3))
-    with pytest.raises(BadOption, match="variance"):
-        Gaussian(variance=0.0)
-    with pytest.raises(UnknownName, match="gaussian"):
-        named("gausian")
-    output = logits(8, 3)
-    _, gradient = gradient_of(lambda z: F.mse_loss(z, torch.zeros_like(z)), output)
-    with pytest.raises(LikelihoodMismatch, match="not a cross-entropy"):
-        Categorical().evidence(output, gradient, 8)
+@pytest.mark.parametrize("factor", [0.1, 7.0, 2.0**16])
+@pytest.mark.parametrize("case", [c for c in LOSSES if isinstance(c.likelihood, Categorical)], ids=str)
+def test_labels_are_found_whatever_factor_the_loss_carries(case: Loss, factor: float) -> None:
+    output, labels = case.make()
+    output = output.log_softmax(-1) if case.name == "log-softmax" else output
+    leaf = output.requires_grad_()
+    (gradient,) = torch.autograd.grad(case.loss(leaf, labels), leaf)
+    rows = case.likelihood.rows(output.detach())
+    plain = case.likelihood.evidence(output.detach(), gradient, rows)
+    scaled = case.likelihood.evidence(output.detach(), gradient * factor, rows)
+    assert float((plain.residual - scaled.residual).abs().max()) < 1e-10
+    assert float(plain.loss) == pytest.approx(float(scaled.loss))
 
 
 class Poisson(Likelihood):
+    """The custom likelihood of the docs."""
+
     def sample(self, output: Tensor, generator: torch.Generator) -> Tensor:
         return torch.poisson(output.exp(), generator=generator)
 
@@ -178,47 +178,129 @@ class Poisson(Likelihood):
         return output.exp() - target * output
 
 
-def test_a_likelihood_of_ones_own() -> None:
-    row = torch.tensor([0.5, 1.0], dtype=torch.float64)
-    cotangent = Poisson().draw(row.expand(DRAWS, 2), torch.Generator().manual_seed(0))
-    assert torch.allclose((cotangent.T @ cotangent / DRAWS).diagonal(), row.exp(), rtol=0.05)
-    for ask in (Poisson().squares, lambda z: next(iter(Poisson().every(z, torch.Generator())))):
-        with pytest.raises(UnsupportedOperation, match="monte-carlo"):
-            ask(row)
-
-
-@pytest.mark.parametrize("names", [True, False], ids=["dict", "tuple"])
-def test_two_heads_train(names: bool) -> None:
-    torch.manual_seed(0)
-
-    class TwoHeads(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.body, self.label, self.size = (torch.nn.Linear(i, k) for i, k in ((4, 8), (8, 3), (8, 1)))
-
-        def forward(self, x: Tensor) -> dict[str, Tensor] | tuple[Tensor, Tensor]:
-            h = self.body(x).tanh()
-            return {"label": self.label(h), "size": self.size(h)} if names else (self.label(h), self.size(h))
-
-    model = TwoHeads()
-    heads = {"label": "categorical", "size": "gaussian"} if names else ["categorical", "gaussian"]
-    optimizer = isotrain.Riemannian(model, likelihood=heads)
-    x = torch.randn(64, 4)
-    label, size = (x[:, 0] > 0).long() + (x[:, 1] > 0).long(), x[:, 2:3]
+def test_a_subclass_needs_sample_and_nll_alone() -> None:
+    output = torch.linspace(-1, 1, 5, dtype=torch.float64)
+    drawn = Poisson().draw(output.repeat(4000, 1), torch.Generator().manual_seed(0))
+    assert torch.allclose(drawn.square().mean(0), output.exp(), rtol=0.1)
+    assert torch.equal(
+        Poisson().signs(output, torch.Generator().manual_seed(3)),
+        Poisson().draw(output, torch.Generator().manual_seed(3)),
+    )
+    for method in (Poisson().squares, lambda o: list(Poisson().every(o, torch.Generator()))):
+        with pytest.raises(UnsupportedOperation, match="Poisson.*override"):
+            method(output)
+    model = nn.Linear(2, 1)
+    optimizer = Riemannian(model, Poisson(), metric="monte-carlo")
+    x = torch.rand(32, 2)
+    counts = torch.poisson((x.sum(1, keepdim=True)).exp())
     losses = []
     for _ in range(60):
-        out = model(x)
-        first, second = out.values() if names else out
-        loss = F.cross_entropy(first, label) + F.mse_loss(second, size)
         optimizer.zero_grad()
+        loss = Poisson().nll(model(x), counts).mean()
         loss.backward()
+        losses.append(float(loss.detach()))
         optimizer.step()
-        losses.append(loss.item())
-    assert losses[-1] < 0.3 * losses[0]
-    with pytest.raises(LikelihoodMismatch, match="2 outputs"):
-        one = isotrain.Riemannian(TwoHeads(), likelihood="categorical")
-        model = one._model
-        out = model(x)
-        first, second = out.values() if names else out
-        (F.cross_entropy(first, label) + F.mse_loss(second, size)).backward()
-        one.step()
+    assert losses[-1] < losses[0] - 0.05
+
+
+class Heads(nn.Module):
+    """Two predictions and a by-product."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.body, self.classes, self.boxes, self.kind = nn.Linear(3, 4), nn.Linear(4, 3), nn.Linear(4, 2), kind
+
+    def forward(self, x: Tensor) -> Any:
+        z = self.body(x).tanh()
+        out = {"classes": self.classes(z), "boxes": self.boxes(z), "features": z}
+        return out if self.kind == "dict" else tuple(out.values())
+
+
+def heads_loss(out: Any, labels: Tensor, target: Tensor) -> Tensor:
+    classes, boxes = (out["classes"], out["boxes"]) if isinstance(out, dict) else out[:2]
+    return F.cross_entropy(classes, labels) + 0.5 * F.mse_loss(boxes, target)
+
+
+LIKELIHOODS = {"classes": "categorical", "boxes": Gaussian(weight=0.5)}
+
+
+def heads_step(kind: str, likelihood: Any, **options: Any) -> list[Tensor]:
+    torch.manual_seed(0)
+    model = Heads(kind).double()
+    x, labels, target = torch.randn(24, 3).double(), torch.randint(0, 3, (24,)), torch.randn(24, 2).double()
+    optimizer = Riemannian(model, likelihood, **options)
+    for _ in range(3):
+        optimizer.zero_grad()
+        heads_loss(model(x), labels, target).backward()
+        optimizer.step()
+    return [p.detach() for p in model.parameters()]
+
+
+@pytest.mark.parametrize("metric", ["outer-product", "monte-carlo", "exact", "backpropagated"])
+def test_several_heads_by_name_or_by_place(metric: str) -> None:
+    by_name = heads_step("dict", LIKELIHOODS, metric=metric)
+    by_place = heads_step("tuple", [*LIKELIHOODS.values(), None], metric=metric)
+    assert all(torch.equal(a, b) for a, b in zip(by_name, by_place, strict=True))
+
+
+def test_heads_and_likelihoods_must_fit() -> None:
+    for kind, likelihood, words in (
+        ("dict", "categorical", "reaches 2 outputs.*classes, boxes"),
+        ("dict", {"classes": "categorical"}, "boxes, which has no likelihood"),
+        ("dict", {**LIKELIHOODS, "masks": "bernoulli"}, "masks"),
+        ("tuple", ["categorical", "gaussian"], "2 likelihoods for 3 outputs"),
+        ("tuple", ["categorical", None, None], "1, which has no likelihood"),
+    ):
+        with pytest.raises(LikelihoodMismatch, match=words):
+            heads_step(kind, likelihood)
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "loss", "shape", "labels"),
+    [
+        ("categorical", lambda o, y: F.cross_entropy(o, y, reduction="sum"), (16, 4), "classes"),
+        ("bernoulli", lambda o, y: F.binary_cross_entropy_with_logits(o, y, reduction="sum"), (16, 3), "answers"),
+    ],
+)
+def test_a_summed_loss_is_refused(likelihood: str, loss: Any, shape: tuple[int, ...], labels: str) -> None:
+    case = Loss("", named(likelihood), loss, shape, labels)
+    output, target = case.make()
+    model = nn.Linear(3, shape[1]).double()
+    before = [p.detach().clone() for p in model.parameters()]
+    optimizer = Riemannian(model, likelihood)
+    loss(model(torch.randn(16, 3).double()), target).backward()
+    with pytest.raises(WrongReduction, match=r"16|48"):
+        optimizer.step()
+    assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "output", "words"),
+    [
+        (Categorical(), torch.zeros(4, 1), "found 1 class"),
+        (Categorical(), torch.zeros(()), "If the model returns its loss"),
+        (Categorical(dim=3), torch.zeros(4, 2), "class dimension"),
+        (Categorical(class_weights=[1.0, 2.0]), torch.zeros(4, 3), "2 class weights"),
+        (Bernoulli(), torch.zeros(()), "logits"),
+        (Bernoulli(event_dims=2), torch.zeros(4, 3), "event_dims=2"),
+        (Gaussian(), torch.zeros(4, dtype=torch.long), "numbers"),
+    ],
+)
+def test_mismatches_name_what_is_wrong(likelihood: Likelihood, output: Tensor, words: str) -> None:
+    with pytest.raises(LikelihoodMismatch, match=words):
+        likelihood.check(output)
+
+
+def test_another_loss_is_refused() -> None:
+    model = nn.Linear(3, 4)
+    optimizer = Riemannian(model, "categorical")
+    F.mse_loss(model(torch.randn(8, 3)), torch.randn(8, 4)).backward()
+    with pytest.raises(LikelihoodMismatch, match="not a cross-entropy"):
+        optimizer.step()
+
+
+def test_names() -> None:
+    with pytest.raises(UnknownName, match="Did you mean 'gaussian'"):
+        named("gausian")
+    with pytest.raises(BadOption, match="variance"):
+        Gaussian(0.0)
