@@ -1,5 +1,8 @@
 """Likelihoods: draws have the model's own second moment, and the user's loss can be read from its gradient."""
 
+# A row of the table is a line.
+# ruff: noqa: E501
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -187,7 +190,7 @@ def test_a_subclass_needs_sample_and_nll_alone() -> None:
         Poisson().draw(output, torch.Generator().manual_seed(3)),
     )
     for method in (Poisson().squares, lambda o: list(Poisson().every(o, torch.Generator()))):
-        with pytest.raises(UnsupportedOperation, match="Poisson.*override"):
+        with pytest.raises(UnsupportedOperation, match=r"Poisson.*override"):
             method(output)
     model = nn.Linear(2, 1)
     optimizer = Riemannian(model, Poisson(), metric="monte-carlo")
@@ -221,7 +224,7 @@ def heads_loss(out: Any, labels: Tensor, target: Tensor) -> Tensor:
     return F.cross_entropy(classes, labels) + 0.5 * F.mse_loss(boxes, target)
 
 
-LIKELIHOODS = {"classes": "categorical", "boxes": Gaussian(weight=0.5)}
+LIKELIHOODS = {"classes": "categorical", "boxes": Gaussian(weight=0.5), "features": None}
 
 
 def heads_step(kind: str, likelihood: Any, **options: Any) -> list[Tensor]:
@@ -239,17 +242,17 @@ def heads_step(kind: str, likelihood: Any, **options: Any) -> list[Tensor]:
 @pytest.mark.parametrize("metric", ["outer-product", "monte-carlo", "exact", "backpropagated"])
 def test_several_heads_by_name_or_by_place(metric: str) -> None:
     by_name = heads_step("dict", LIKELIHOODS, metric=metric)
-    by_place = heads_step("tuple", [*LIKELIHOODS.values(), None], metric=metric)
+    by_place = heads_step("tuple", list(LIKELIHOODS.values()), metric=metric)
     assert all(torch.equal(a, b) for a, b in zip(by_name, by_place, strict=True))
 
 
 def test_heads_and_likelihoods_must_fit() -> None:
     for kind, likelihood, words in (
-        ("dict", "categorical", "reaches 2 outputs.*classes, boxes"),
-        ("dict", {"classes": "categorical"}, "boxes, which has no likelihood"),
+        ("dict", "categorical", "reaches 3 outputs.*classes, boxes, features"),
+        ("dict", {"classes": "categorical"}, "boxes, features, which has no likelihood"),
         ("dict", {**LIKELIHOODS, "masks": "bernoulli"}, "masks"),
         ("tuple", ["categorical", "gaussian"], "2 likelihoods for 3 outputs"),
-        ("tuple", ["categorical", None, None], "1, which has no likelihood"),
+        ("dict", {**LIKELIHOODS, "masks": None}, "masks"),
     ):
         with pytest.raises(LikelihoodMismatch, match=words):
             heads_step(kind, likelihood)
@@ -264,7 +267,7 @@ def test_heads_and_likelihoods_must_fit() -> None:
 )
 def test_a_summed_loss_is_refused(likelihood: str, loss: Any, shape: tuple[int, ...], labels: str) -> None:
     case = Loss("", named(likelihood), loss, shape, labels)
-    output, target = case.make()
+    _, target = case.make()
     model = nn.Linear(3, shape[1]).double()
     before = [p.detach().clone() for p in model.parameters()]
     optimizer = Riemannian(model, likelihood)

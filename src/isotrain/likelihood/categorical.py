@@ -135,24 +135,62 @@ class Categorical(Likelihood):
         if float((open_ * total).abs().sum()) > ROUNDING * float((open_ * gradient).abs().sum()):
             self._require_log_probabilities(output, dim)
             gradient = gradient - p * total
-        lowest, labels = gradient.min(dim, keepdim=True)
-        classes = output.shape[dim]
-        high = 1 - self.label_smoothing + self.label_smoothing / classes
-        share = torch.ones_like(lowest)
-        if self.class_weights is not None:
-            share = self.class_weights.to(output)[labels]
+        labels = self._labels(p, gradient, dim)
+        smooth = self.label_smoothing / output.shape[dim]
+        share = weight_of_label = self._of_labels(labels, output)
+        weight_k = torch.ones_like(p) if self.class_weights is None else self._along(dim, output)
+        residual = (1 - self.label_smoothing) * p.scatter_add(dim, labels, -torch.ones_like(share))
+        if smooth:
+            # As torch has it: the smoothed part weighs every class by its own weight, not by the label's.
+            residual = residual + smooth * (p * self._total(output, dim) - weight_k) / weight_of_label
         if self.ignore_index is not None:
             share = share * (gradient.abs().amax(dim, keepdim=True) > 0)
-        count = share.sum()
-        share = share / count.clamp_min(torch.finfo(output.dtype).tiny)
-        room = (share * (high - p.gather(dim, labels)).clamp_min(0)).sum()
-        scale = float(-lowest.sum() / room) if float(room) > 0 else 0.0
+        share = share / share.sum().clamp_min(torch.finfo(output.dtype).tiny)
+        expected = share * residual
+        room = float((expected.square()).sum())
+        scale = float((gradient * expected).sum()) / room if room > 0 else 0.0
         rows = self.rows(output)
         if rows > 1 and abs(scale / rows - 1) < 1e-2:
             refuse_sum(round(batch_rows))
-        target = torch.full_like(p, self.label_smoothing / classes).scatter(dim, labels, high)
-        loss = -(share * (target * output.log_softmax(dim)).sum(dim, keepdim=True)).sum()
-        return Evidence((p - target) * (share > 0), share, loss)
+        surprise = -output.log_softmax(dim)
+        own = (1 - self.label_smoothing) * surprise.gather(dim, labels)
+        loss = (share * own).sum()
+        if smooth:
+            every = smooth * (weight_k * surprise).sum(dim, keepdim=True)
+            loss = loss + (share * every / weight_of_label).sum()
+        return Evidence(residual * (share > 0), share, loss)
+
+    def _labels(self, p: Tensor, gradient: Tensor, dim: int) -> Tensor:
+        """The labels whose residual has the direction of the gradient, whatever factor the loss carried."""
+        if not self.label_smoothing:
+            return gradient.argmin(dim, keepdim=True)
+        keep, smooth = 1 - self.label_smoothing, self.label_smoothing / p.shape[dim]
+        weight_k = torch.ones_like(p) if self.class_weights is None else self._along(dim, p)
+        # Residual of label y: keep (p - e_y) + rest / w_y; its product with the gradient and its square, for every y.
+        rest = smooth * (p * self._total(p, dim) - weight_k)
+        along = keep * ((gradient * p).sum(dim, keepdim=True) - gradient)
+        along = along + (gradient * rest).sum(dim, keepdim=True) / weight_k
+        square = keep**2 * (p.square().sum(dim, keepdim=True) - 2 * p + 1)
+        square = square + 2 * keep * ((p * rest).sum(dim, keepdim=True) - rest) / weight_k
+        square = square + rest.square().sum(dim, keepdim=True) / weight_k.square()
+        return (along / square.clamp_min(torch.finfo(p.dtype).tiny).sqrt()).argmax(dim, keepdim=True)
+
+    def _along(self, dim: int, like: Tensor) -> Tensor:
+        """The class weights, along the class dimension."""
+        assert self.class_weights is not None
+        shape = [1] * like.ndim
+        shape[dim] = -1
+        return self.class_weights.to(like).view(shape)
+
+    def _of_labels(self, labels: Tensor, like: Tensor) -> Tensor:
+        """The class weight of every row's label."""
+        if self.class_weights is None:
+            return torch.ones_like(labels, dtype=like.dtype)
+        return self.class_weights.to(like)[labels]
+
+    def _total(self, like: Tensor, dim: int) -> float:
+        """Sum of the class weights."""
+        return float(like.shape[dim]) if self.class_weights is None else float(self.class_weights.sum())
 
     def _find_dim(self, output: Tensor, gradient: Tensor, batch_rows: float) -> Evidence:
         """Evidence for the likelier class dimension, which is kept if the loss turns out to be its cross-entropy."""

@@ -19,7 +19,7 @@ from isotrain.riemann.record import Call
 from isotrain.riemann.steplength import Moved
 from isotrain.riemann.units import Sighting, Units
 
-Likelihoods = Likelihood | Sequence[Likelihood | None] | Mapping[str, Likelihood]
+Likelihoods = Likelihood | Sequence[Likelihood | None] | Mapping[str, Likelihood | None]
 Direction = dict[Units, tuple[Tensor, Tensor | None]]
 
 
@@ -54,13 +54,14 @@ def heads_of(call: Call, outputs: list[Tensor], likelihoods: Likelihoods, scale:
         WrongReduction: the loss was summed.
         NotFinite: the gradient at an output is NaN or infinite.
     """
-    chosen: dict[int, Likelihood] = {}
+    chosen: dict[int, Likelihood | None] = {}
     if isinstance(likelihoods, Likelihood):
         if len(call.gradients) > 1:
             named = ", ".join(call.labels[p] for p in sorted(call.gradients))
             raise LikelihoodMismatch(
                 f"the loss reaches {len(call.gradients)} outputs of the model ({named}) and there is one likelihood. "
-                "Give one for each: likelihood={'name': ...} for a dict of outputs, likelihood=[..., None] for a tuple."
+                "Give one for each: likelihood={'name': ...} for a dict of outputs, likelihood=[..., None] for a "
+                "tuple; None for an output that the others are computed from."
             )
         chosen = dict.fromkeys(call.gradients, likelihoods)
     elif isinstance(likelihoods, Mapping):
@@ -76,13 +77,16 @@ def heads_of(call: Call, outputs: list[Tensor], likelihoods: Likelihoods, scale:
                 f"{len(likelihoods)} likelihoods for {len(call.labels)} outputs of the model: give one for each, "
                 "None where the output is not predicted."
             )
-        chosen = {place: one for place, one in enumerate(likelihoods) if one is not None}
+        chosen = dict(enumerate(likelihoods))
     missed = [call.labels[p] for p in call.gradients if p not in chosen]
     if missed:
-        raise LikelihoodMismatch(f"the loss reaches output {', '.join(missed)}, which has no likelihood.")
+        raise LikelihoodMismatch(
+            f"the loss reaches output {', '.join(missed)}, which has no likelihood: give it one, or None if the "
+            "loss reaches it only through the predictions that are computed from it."
+        )
     heads = []
     for place, likelihood in chosen.items():
-        if place not in call.gradients:
+        if likelihood is None or place not in call.gradients:
             continue
         output = call.outputs[place].float() if call.outputs[place].dtype.itemsize < 4 else call.outputs[place]
         likelihood.check(output)

@@ -66,7 +66,7 @@ def check_whole(refresh: int, subsample: float) -> None:
 def likelihoods(likelihood: Any) -> Any:
     """Names made objects: one, a dict by output, or a list by place."""
     if isinstance(likelihood, Mapping):
-        return {name: named(one) for name, one in likelihood.items()}
+        return {name: None if one is None else named(one) for name, one in likelihood.items()}
     if isinstance(likelihood, str | Likelihood):
         return named(likelihood)
     if not isinstance(likelihood, Iterable):
