@@ -75,7 +75,11 @@ def reach(moved: list[Moved], dual_gk: Tensor, per_unit: bool, old: Tensor | Non
     dual = dual_gk if per_unit else dual_gk.sum().expand_as(dual_gk)
     bound = UNIT * (spread * dual.clamp_min(0) / rms).sqrt()
     bound = torch.where(flat, torch.inf, bound)
-    return torch.where((rms > 0) & (dual > 0), bound, torch.zeros_like(bound) if old is None else old)
+    measured = rms > 0
+    if not per_unit:
+        # The layer moves as one: a unit that the direction leaves alone (a dead one) holds nobody back.
+        bound, measured = torch.where(measured, bound, torch.inf), torch.ones_like(measured)
+    return torch.where(measured & (dual > 0), bound, torch.zeros_like(bound) if old is None else old)
 
 
 def bound(length: float, dual_gk: Tensor, reach_gk: Tensor, per_unit: bool) -> Tensor:
