@@ -46,7 +46,7 @@ class QuasiDiagonal(Shape):
         spread = torch.addcmul(raw["mii"], raw["m0i"], shift, value=-1)
         spread = torch.where(unlit(spread, raw["power"], inputs), 0, spread)
         mean = shift.add_(inputs.centre.unsqueeze(-2))
-        return {"m00": m00, "mean": mean, "spread": spread, "range": varied_range(inputs)}
+        return {"m00": m00, "power": raw["power"], "mean": mean, "spread": spread, "range": varied_range(inputs)}
 
     def _means(self, old: State, new: State, share: float) -> tuple[Tensor, Tensor, Tensor]:
         """Averages of M00 and of the weighted means, and the spread between the means."""
@@ -63,7 +63,8 @@ class QuasiDiagonal(Shape):
             return Diagonal().pool(old, new, share, biased)
         m00, mean, between = self._means(old, new, share)
         spread = torch.lerp(old["spread"], new["spread"], share) + between
-        return {"m00": m00, "mean": mean, "spread": spread, "range": torch.maximum(old["range"], new["range"])}
+        power, kept = torch.lerp(old["power"], new["power"], share), torch.maximum(old["range"], new["range"])
+        return {"m00": m00, "power": power, "mean": mean, "spread": spread, "range": kept}
 
     def merge(self, old: State | None, new: State, share: float, biased: bool, damping: float) -> State:
         """As `pool`, but damped, and an input is averaged over the looks in which it varied."""
@@ -72,8 +73,10 @@ class QuasiDiagonal(Shape):
         kept = remembered_range(old, new)
         m00, mean, between = (new["m00"], new["mean"], None) if old is None else self._means(old, new, share)
         before = None if old is None else old["spread"]
-        spread = average_spreads(before, new["spread"], share, m00, (new["range"], kept), damping, between)
-        return {"m00": m00, "mean": mean, "spread": spread, "range": kept}
+        power = new["power"] if old is None else torch.lerp(old["power"], new["power"], share)
+        scale = torch.where(m00 > 0, m00, power)  # a bias the function ignores has no weight; its unit has
+        spread = average_spreads(before, new["spread"], share, scale, (new["range"], kept), damping, between)
+        return {"m00": m00, "power": power, "mean": mean, "spread": spread, "range": kept}
 
     def solve(self, state: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """The two formulas above; 0 where nothing was ever seen."""
