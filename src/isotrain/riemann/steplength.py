@@ -20,7 +20,7 @@ DIVERGENCE = 0.01
 """Kullback-Leibler divergence of a step, as a fraction of the current loss."""
 UNIT = 0.1
 """Root mean square change of a unit's pre-activation, as a fraction of its spread."""
-MEMORY = 0.7
+MEMORY = 0.9
 """What the logarithm of the curvature keeps at a refresh."""
 
 
