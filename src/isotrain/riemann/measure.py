@@ -78,7 +78,12 @@ def heads_of(call: Call, outputs: list[Tensor], likelihoods: Likelihoods, scale:
                 "None where the output is not predicted."
             )
         chosen = dict(enumerate(likelihoods))
-    missed = [call.labels[p] for p in call.gradients if p not in chosen]
+    predicted = [outputs[p] for p, one in chosen.items() if one is not None and p in call.gradients]
+    missed = [
+        call.labels[p]
+        for p in call.gradients
+        if p not in chosen or (chosen[p] is None and not _feeds(outputs[p], predicted))
+    ]
     if missed:
         raise LikelihoodMismatch(
             f"the loss reaches output {', '.join(missed)}, which has no likelihood: give it one, or None if the "
@@ -102,6 +107,16 @@ def heads_of(call: Call, outputs: list[Tensor], likelihoods: Likelihoods, scale:
         now = outputs[place].detach().to(output.dtype)
         heads.append(Head(place, likelihood, now, evidence))
     return heads
+
+
+def _feeds(output: Tensor, predicted: list[Tensor]) -> bool:
+    """Whether predictions are computed from an output, which then receives a gradient without being predicted."""
+    reached = [p for p in predicted if p.requires_grad]
+    if not reached or not output.requires_grad:
+        return False
+    ones = [torch.ones_like(p) for p in reached]
+    (found,) = torch.autograd.grad(reached, output, ones, retain_graph=True, allow_unused=True)
+    return found is not None
 
 
 def refresh(
@@ -151,6 +166,11 @@ def refresh(
                 state = shapes[units].pool(fresh.states[units], state, 1 / (turn + 1), units.bias is not None)
             fresh.states[units] = state
     return fresh
+
+
+def stream(key: tuple[int, ...], turn: int, device: torch.device) -> torch.Generator:
+    """The random stream of one call in one step: it hangs on nothing but `key`, so a resumed run draws the same."""
+    return torch.Generator(device).manual_seed(hash((*key, turn)) & 0x7FFFFFFFFFFF)
 
 
 def require_measured(fresh: Fresh, moving: list[Units], first: bool) -> None:

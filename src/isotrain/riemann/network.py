@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
+import torch
 from torch import nn
 
-from isotrain.errors import UnknownName, UnsupportedLayer
+from isotrain.errors import BadOption, UnknownName, UnsupportedLayer
 from isotrain.riemann.observe import silent, units_of
 from isotrain.riemann.units import Units
 
@@ -92,3 +94,48 @@ class Network:
                         "observe. Give it an adapter (docs/layers.md), or train it by a plain rule and lose the "
                         f"claims for it: Riemannian(model, plain=['{full}'])."
                     )
+
+
+def blocks_of(network: Network, groups: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], Units]]:
+    """Every block of the model with the parameter group it belongs to.
+
+    Raises:
+        BadOption: a layer is frozen in part, or its parameters are in different groups.
+    """
+    group_of = {p: group for group in groups for p in group["params"]}
+    blocks: list[tuple[dict[str, Any], Units]] = []
+    for units in network.units:
+        own = [group_of[p] for p in units.parameters if p in group_of]
+        if not own:
+            continue
+        if units.half_frozen:
+            frozen = [network.names[p] for p in units.parameters if not p.requires_grad]
+            raise BadOption(
+                f"layer '{units.name}' is frozen in part ('{frozen[0]}' has requires_grad=False): a unit moves as "
+                f"one. Freeze all of its parameters or none, or pass plain=['{units.name}']."
+            )
+        if len(own) < len(units.parameters) or any(g is not own[0] for g in own):
+            raise BadOption(
+                f"the weight and bias of layer '{units.name}' are in different parameter groups: a unit moves as "
+                "one. Put all parameters of a layer in one group."
+            )
+        blocks.append((own[0], units))
+    return blocks
+
+
+def refuse_strays(root: nn.Module, network: Network, groups: Sequence[dict[str, Any]], plain: Iterable[str]) -> None:
+    """Refuse gradients that no block can take.
+
+    Raises:
+        BadOption: a gradient is sparse.
+        UnsupportedLayer: a parameter was unfrozen since and belongs to no layer isotrain can observe.
+    """
+    for group in groups:
+        for p in group["params"]:
+            if p.grad is not None and p.grad.layout != torch.strided:
+                raise BadOption(
+                    f"the gradient of '{network.names[p]}' is sparse ({p.grad.layout}), isotrain's steps are "
+                    "dense: use Embedding(sparse=False)."
+                )
+            if p.grad is not None and p not in network.covered:
+                Network(root, plain)  # raises, naming the layer that was unfrozen since

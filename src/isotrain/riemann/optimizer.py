@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,10 +15,9 @@ from isotrain.errors import BadOption, NoBackward, NotObserved
 from isotrain.likelihood.base import Likelihood
 from isotrain.riemann import options, saved, scaling, steplength
 from isotrain.riemann.average import EAGER_STEPS, due
-from isotrain.riemann.blocks import Shape
 from isotrain.riemann.claims import Change, claims
 from isotrain.riemann.hooks import watch
-from isotrain.riemann.measure import Fresh, refresh, require_measured
+from isotrain.riemann.measure import Fresh, refresh, require_measured, stream
 from isotrain.riemann.motion import (
     Motion,
     Progress,
@@ -27,7 +27,7 @@ from isotrain.riemann.motion import (
     require_finite,
     require_finite_gradient,
 )
-from isotrain.riemann.network import Network
+from isotrain.riemann.network import Network, blocks_of, refuse_strays
 from isotrain.riemann.plainrule import plain_step
 from isotrain.riemann.probes import probe
 from isotrain.riemann.ranks import Ranks
@@ -147,25 +147,7 @@ class Riemannian(Optimizer):
 
     def _arrange(self) -> None:
         """Which group every block belongs to."""
-        group_of = {p: group for group in self.param_groups for p in group["params"]}
-        blocks: list[tuple[dict[str, Any], Units]] = []
-        for units in self._network.units:
-            groups = [group_of[p] for p in units.parameters if p in group_of]
-            if not groups:
-                continue
-            if units.half_frozen:
-                frozen = [self._network.names[p] for p in units.parameters if not p.requires_grad]
-                raise BadOption(
-                    f"layer '{units.name}' is frozen in part ('{frozen[0]}' has requires_grad=False): a unit moves as "
-                    f"one. Freeze all of its parameters or none, or pass plain=['{units.name}']."
-                )
-            if len(groups) < len(units.parameters) or any(g is not groups[0] for g in groups):
-                raise BadOption(
-                    f"the weight and bias of layer '{units.name}' are in different parameter groups: a unit moves as "
-                    "one. Put all parameters of a layer in one group."
-                )
-            blocks.append((groups[0], units))
-        self._blocks = blocks
+        self._blocks = blocks_of(self._network, self.param_groups)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group with options of its own; its parameters belong to the model."""
@@ -206,12 +188,9 @@ class Riemannian(Optimizer):
 
     def _expect(self) -> None:
         """Tell the recorder what the next step needs."""
-        self._recorder.due = self._due()
-        self._recorder.whole = self.param_groups[0]["step"] < EAGER_STEPS
-
-    def _due(self) -> bool:
         lead = self.param_groups[0]
-        return due(lead["step"], lead["refresh"])
+        self._recorder.due = due(lead["step"], lead["refresh"])
+        self._recorder.whole = self.param_groups[0]["step"] < EAGER_STEPS
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -250,7 +229,7 @@ class Riemannian(Optimizer):
         moving = [(group, units) for group, units in self._blocks if units.trained]
         if not moving and not any(p.grad is not None for p in self._network.plain):
             raise NoBackward("step() was called and no parameter has a gradient: call loss.backward() first.")
-        self._refuse_strays()
+        refuse_strays(self._root, self._network, self.param_groups, self._plain_names)
         fresh = self._look(moving, scaling.of_loss(self)) if self._recorder.due and moving else None
         lead = self.param_groups[0]
         motions = [self._propose(group, units, fresh, scale) for group, units in moving]
@@ -271,30 +250,11 @@ class Riemannian(Optimizer):
         if fresh is not None:
             self._recorder.trainable = [p.requires_grad for p in self._recorder.parameters]
 
-    def _refuse_strays(self) -> None:
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None and p.grad.layout != torch.strided:
-                    raise BadOption(
-                        f"the gradient of '{self._network.names[p]}' is sparse ({p.grad.layout}), isotrain's steps are "
-                        "dense: use Embedding(sparse=False)."
-                    )
-                if p.grad is not None and p not in self._network.covered:
-                    Network(self._root, self._plain_names)  # raises, naming the layer that was unfrozen since
-
     def _look(self, moving: list[tuple[dict[str, Any], Units]], scale: float) -> Fresh:
         """Measure this batch; refuse what cannot be measured."""
         lead = self.param_groups[0]
-        shapes: dict[Units, Shape] = {}
-        for group, units in moving:
-            for one in (units, *units.guests):
-                shapes[one] = options.shape_of(group, one)
-        step = lead["step"]
-
-        def generators(turn: int, device: torch.device) -> torch.Generator:
-            key = hash((self._seed, step, turn, self._ranks.rank))
-            return torch.Generator(device).manual_seed(key & 0x7FFFFFFFFFFF)
-
+        shapes = {one: options.shape_of(group, one) for group, units in moving for one in (units, *units.guests)}
+        generators = partial(stream, (self._seed, lead["step"], self._ranks.rank))
         calls = self._recorder.seen()
         self._ranks.adopt(self._recorder.wrapper)
         fresh = refresh(
