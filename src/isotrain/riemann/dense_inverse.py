@@ -44,7 +44,7 @@ def covariant_inverse(covariance: Tensor, damping: float, size: Tensor | None = 
         result = torch.linalg.pinv(correlation, rtol=least, hermitian=True)
     else:
         result = torch.cholesky_inverse(factor)
-        if damping == 0 and width and bool((lowest.square() < 1e-2).any()):
+        if refine:
             # One step of Newton's iteration: what the factorisation rounded away in a nearly singular matrix.
             eye = torch.eye(width, dtype=result.dtype, device=result.device)
             result = result + result @ (eye - correlation @ result)
