@@ -8,7 +8,7 @@ from torch import Tensor
 from isotrain.riemann.blocks import DUST
 
 
-def covariant_inverse(covariance: Tensor, damping: float, size: Tensor | None = None) -> Tensor:
+def covariant_inverse(covariance: Tensor, damping: float, size: Tensor | None = None, refine: bool = False) -> Tensor:
     """Inverse of [..., i, i], damped relative to its own diagonal; constant inputs get zero rows.
 
     `size` [..., i] are the squares that a covariance was the difference of, which its rounding is relative to.
@@ -16,6 +16,7 @@ def covariant_inverse(covariance: Tensor, damping: float, size: Tensor | None = 
     Computed on the correlations, so that no input's unit of measure matters. Without damping a
     singular matrix gets its pseudo-inverse: eigenvalues of the correlations below i + DUST roundings are cut,
     since the sums over samples behind them were rounded too (a softmax's errors always add up to zero).
+    `refine` adds one step of Newton's iteration, for matrices that are regular but ill-conditioned.
 
     >>> covariant_inverse(torch.tensor([[4.0, 0.0], [0.0, 0.0]]), 0.0).diagonal()
     tensor([0.2500, 0.0000])
@@ -45,7 +46,6 @@ def covariant_inverse(covariance: Tensor, damping: float, size: Tensor | None = 
     else:
         result = torch.cholesky_inverse(factor)
         if refine:
-            # One step of Newton's iteration: what the factorisation rounded away in a nearly singular matrix.
             eye = torch.eye(width, dtype=result.dtype, device=result.device)
             result = result + result @ (eye - correlation @ result)
     scaled: Tensor = result * outer

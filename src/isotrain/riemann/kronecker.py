@@ -76,7 +76,7 @@ class Kronecker(Shape):
     def ready(self, state: State, damping: float) -> State:
         """Inverses: of the covariance damped by the inputs' ranges, of the units' errors by their diagonal."""
         covariance = state["covariance"] + torch.diag_embed(damping * state["range"])
-        state["inverse"] = covariant_inverse(covariance, 0.0)
+        state["inverse"] = covariant_inverse(covariance, 0.0, refine=not self.full)
         if self.full:
             state["factor_inverse"] = covariant_inverse(state["factor"], damping)
         return state
