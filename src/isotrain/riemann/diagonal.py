@@ -53,6 +53,22 @@ def quotient(numerator: Tensor, denominator: Tensor) -> Tensor:
     return torch.where(denominator > 0, numerator / denominator, 0)
 
 
+def average_weights(old: Tensor | None, new: State, share: float) -> Tensor:
+    """[g,k] moving average of M00; minus the average power of the errors where the function ignores the bias.
+
+    A unit's weight is what its damping is relative to, and a bias that moves has the same: one number serves both.
+
+    >>> new = {"m00": torch.tensor([[2.0, 0.0]]), "power": torch.tensor([[3.0, 4.0]])}
+    >>> average_weights(torch.tensor([[4.0, -8.0]]), new, 0.5)
+    tensor([[ 3., -6.]])
+    """
+    m00, power = new["m00"], new["power"]
+    if old is not None:
+        m00 = torch.lerp(old.clamp_min(0), m00, share)
+        power = torch.lerp(torch.where(old < 0, -old, power), power, share)
+    return torch.where(m00 > 0, m00, -power)
+
+
 def average_spreads(
     old: Tensor | None,
     new: Tensor,
@@ -118,9 +134,9 @@ class Diagonal(Shape):
         return {"m00": m00, "mii": mii, "power": total}
 
     def settle(self, raw: State, inputs: Inputs, biased: bool) -> State:
-        """An input that tells a unit nothing gets no spread."""
+        """An input that tells a unit nothing gets no spread; a bias whose errors cancel is ignored."""
         spread = torch.where(unlit(raw["mii"], raw["power"], inputs), 0, raw["mii"])
-        m00 = torch.where(is_dust(raw["m00"], raw["power"]), 0, raw["m00"])
+        m00 = torch.where(is_dust(raw["m00"], raw["power"]), 0, raw["m00"]) if biased else torch.zeros_like(raw["m00"])
         return {"m00": m00, "spread": spread, "power": raw["power"], "range": varied_range(inputs)}
 
     def pool(self, old: State, new: State, share: float, biased: bool) -> State:
@@ -129,13 +145,12 @@ class Diagonal(Shape):
         return {**state, "range": torch.maximum(old["range"], new["range"])}
 
     def merge(self, old: State | None, new: State, share: float, biased: bool, damping: float) -> State:
-        """Entrywise, damped by the average power."""
-        past = new if old is None else old
-        state = {name: torch.lerp(past[name], new[name], share) for name in ("m00", "power")}
+        """Entrywise, damped by the average weight."""
+        weight = average_weights(None if old is None else old["m00"], new, share)
         kept = remembered_range(old, new)
         before = None if old is None else old["spread"]
-        spread = average_spreads(before, new["spread"], share, state["power"], (new["range"], kept), damping)
-        return {**state, "spread": spread, "range": kept}
+        spread = average_spreads(before, new["spread"], share, weight.abs(), (new["range"], kept), damping)
+        return {"m00": weight, "spread": spread, "range": kept}
 
     def solve(self, state: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Quotients; 0 where nothing was ever seen."""

@@ -206,5 +206,4 @@ def apply(motions: list[Motion], length: float, state: MutableMapping[Any, Any])
 def _pieces(units: Units, delta: Tensor) -> list[Tensor]:
     if len(units.parts) <= 1:
         return [delta][: len(units.parts)]
-    widths = [part.parameter[0].numel() for part in units.parts]
-    return list(delta.split(widths, -1))
+    return list(delta.split([part.width for part in units.parts], -1))

@@ -38,10 +38,10 @@ class Network:
         for module, units in sorted(known, key=lambda pair: pair[1][0].one_hot):
             own = [u for u in units if not any(p in self.plain for p in u.parameters)]
             if own:
-                self.layers[module] = [self._owned(u, owner) for u in own]
+                self.layers[module] = [self._owned(u.free(), owner) for u in own]
             self.still.update(silent(module))
         self.units = list(dict.fromkeys(owner.values()))
-        self.covered = {p for u in self.units for p in u.parameters} | self.plain | self.still
+        self.covered = {p for u in self.units for p in (u.whole or u).parameters} | self.plain | self.still
         self._refuse_uncovered(model)
 
     def _owned(self, units: Units, owner: dict[tuple[nn.Parameter, str], Units]) -> Units:
@@ -100,7 +100,7 @@ def blocks_of(network: Network, groups: Sequence[dict[str, Any]]) -> list[tuple[
     """Every block of the model with the parameter group it belongs to.
 
     Raises:
-        BadOption: a layer is frozen in part, or its parameters are in different groups.
+        BadOption: another part of a layer is frozen than at the start, or its parameters are in different groups.
     """
     group_of = {p: group for group in groups for p in group["params"]}
     blocks: list[tuple[dict[str, Any], Units]] = []
@@ -108,11 +108,12 @@ def blocks_of(network: Network, groups: Sequence[dict[str, Any]]) -> list[tuple[
         own = [group_of[p] for p in units.parameters if p in group_of]
         if not own:
             continue
-        if units.half_frozen:
-            frozen = [network.names[p] for p in units.parameters if not p.requires_grad]
+        if units.refrozen:
+            frozen = [network.names[p] for p in (units.whole or units).parameters if not p.requires_grad]
+            now = f"('{frozen[0]}' has requires_grad=False)" if frozen else "(all of it needs gradients)"
             raise BadOption(
-                f"layer '{units.name}' is frozen in part ('{frozen[0]}' has requires_grad=False): a unit moves as "
-                f"one. Freeze all of its parameters or none, or pass plain=['{units.name}']."
+                f"layer '{units.name}' is frozen in another part than when the optimizer was made {now}, and its "
+                "metric is that part's. Make a new optimizer: Riemannian(model, ...)."
             )
         if len(own) < len(units.parameters) or any(g is not own[0] for g in own):
             raise BadOption(

@@ -121,14 +121,17 @@ def look(
     """
     sightings: list[Sighting] = []
     blind: set[Units] = set()
+    whole = {module: [u.whole or u for u in units] for module, units in layers.items()}
+    free = {u.whole: u for units in layers.values() for u in units if u.whole is not None}
     device, cast, dtype = call.autocast
     open_ = True
 
     def note(sighting: Sighting) -> None:
         if not torch.is_grad_enabled():
-            blind.add(sighting.units)
+            blind.add(free.get(sighting.units, sighting.units))
         elif open_:
-            sightings.append(sighting)
+            part = free.get(sighting.units)
+            sightings.append(sighting if part is None else sighting.of_free(part))
 
     def hook(module: nn.Module, args: Any, kwargs: Any, output: Tensor) -> Tensor | None:
         adapter = adapter_of(module)
@@ -139,7 +142,7 @@ def look(
         if not output.requires_grad:
             output = output.detach().requires_grad_()
         call_args = args or (kwargs["input"],)
-        for sighting in adapter.sight(module, layers[module], call_args, output):
+        for sighting in adapter.sight(module, whole[module], call_args, output):
             note(sighting)
         return output.clone()  # an in-place activation then writes on the copy, not on the tap
 
@@ -150,7 +153,7 @@ def look(
         torch.set_rng_state(call.random[0])
         if call.random[1] is not None:
             torch.cuda.set_rng_state(call.random[1])
-        for module, units in layers.items():
+        for module, units in whole.items():
             twin = _twin_of(module)
             if twin is not None:
                 object.__setattr__(module, "forward", partial(twin, module, units, note))

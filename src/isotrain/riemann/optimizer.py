@@ -224,8 +224,8 @@ class Riemannian(Optimizer):
     @torch.compiler.disable(reason="a look runs the model eagerly")  # type: ignore[untyped-decorator]
     def _step(self) -> None:
         scale = scaling.of_gradients(self)
-        if any(units.half_frozen for _, units in self._blocks):
-            self._arrange()  # raises, naming the layer that was frozen in part since
+        if any(units.refrozen for _, units in self._blocks):
+            self._arrange()  # raises, naming the layer
         moving = [(group, units) for group, units in self._blocks if units.trained]
         if not moving and not any(p.grad is not None for p in self._network.plain):
             raise NoBackward("step() was called and no parameter has a gradient: call loss.backward() first.")

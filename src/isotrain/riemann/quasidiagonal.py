@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from isotrain.riemann.blocks import Inputs, Seen, Shape, State, is_dust, remembered_range, unlit, varied_range
-from isotrain.riemann.diagonal import Diagonal, average_spreads, quotient, second_moments
+from isotrain.riemann.diagonal import Diagonal, average_spreads, average_weights, quotient, second_moments
 
 
 class QuasiDiagonal(Shape):
@@ -50,7 +50,7 @@ class QuasiDiagonal(Shape):
 
     def _means(self, old: State, new: State, share: float) -> tuple[Tensor, Tensor, Tensor]:
         """Averages of M00 and of the weighted means, and the spread between the means."""
-        a, b = (1 - share) * old["m00"], share * new["m00"]
+        a, b = (1 - share) * old["m00"].clamp_min(0), share * new["m00"]
         m00 = a + b
         part = torch.where(m00 > 0, b / m00, share).unsqueeze(-1)
         apart = new["mean"] - old["mean"]
@@ -71,12 +71,11 @@ class QuasiDiagonal(Shape):
         if not biased:
             return Diagonal().merge(old, new, share, biased, damping)
         kept = remembered_range(old, new)
-        m00, mean, between = (new["m00"], new["mean"], None) if old is None else self._means(old, new, share)
-        before = None if old is None else old["spread"]
-        power = new["power"] if old is None else torch.lerp(old["power"], new["power"], share)
-        scale = torch.where(m00 > 0, m00, power)  # a bias the function ignores has no weight; its unit has
-        spread = average_spreads(before, new["spread"], share, scale, (new["range"], kept), damping, between)
-        return {"m00": m00, "power": power, "mean": mean, "spread": spread, "range": kept}
+        _, mean, between = (None, new["mean"], None) if old is None else self._means(old, new, share)
+        before, past = (None, None) if old is None else (old["spread"], old["m00"])
+        weight = average_weights(past, new, share)
+        spread = average_spreads(before, new["spread"], share, weight.abs(), (new["range"], kept), damping, between)
+        return {"m00": weight, "mean": mean, "spread": spread, "range": kept}
 
     def solve(self, state: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """The two formulas above; 0 where nothing was ever seen."""

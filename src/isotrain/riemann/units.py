@@ -6,8 +6,9 @@ layer), n sample, s place or time, i input, k unit. A layer's weights are [g,k,i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,11 @@ class Part:
     shape: tuple[int, ...]
     order: tuple[int, ...]
     rows: tuple[int, int] | None = None
+
+    @property
+    def width(self) -> int:
+        """Number of inputs."""
+        return math.prod(self.shape[d] for d in self.order[2:])
 
     def slice(self, whole: Tensor) -> Tensor:
         """The slice, in the parameter's own layout."""
@@ -83,6 +89,7 @@ class Units:
         spatial: inputs are windows of a picture or channels of a norm: damping is relative to their
             variance instead of their largest deviation.
         one_hot: inputs are indices of rows (embeddings); weights are [1,k,i] with i the rows.
+        whole: of a layer that is frozen in part, all of it; these units are what is free.
     """
 
     name: str
@@ -92,6 +99,7 @@ class Units:
     spatial: bool = False
     one_hot: bool = False
     guests: list[Units] = field(default_factory=list)
+    whole: Units | None = None
 
     @property
     def anchor(self) -> nn.Parameter:
@@ -115,6 +123,27 @@ class Units:
     def half_frozen(self) -> bool:
         """Whether some of the parameters need gradients and some do not."""
         return len({p.requires_grad for p in self.parameters}) == 2
+
+    @property
+    def refrozen(self) -> bool:
+        """Whether another part of the layer needs gradients than when these units were made."""
+        if self.whole is None or not any(p.requires_grad for p in self.parameters):
+            return self.half_frozen
+        return sum(p.requires_grad for p in self.whole.parameters) != len(self.parameters)
+
+    def free(self) -> Units:
+        """The part that needs gradients, as units of their own; all of it where none or nothing is frozen."""
+        if not self.half_frozen:
+            return self
+        parts = tuple(part for part in self.parts if part.parameter.requires_grad)
+        bias = self.bias if self.bias is not None and self.bias.parameter.requires_grad else None
+        return replace(self, parts=parts, bias=bias, guests=[], whole=self)
+
+    def columns(self) -> Tensor:
+        """[whole inputs] which of the whole layer's inputs these units' weights read."""
+        assert self.whole is not None
+        flags = [torch.full((part.width,), any(part is own for own in self.parts)) for part in self.whole.parts]
+        return torch.cat(flags) if flags else torch.zeros(0, dtype=torch.bool)
 
     def weights(self, of: Callable[[nn.Parameter], Tensor]) -> Tensor:
         """[g,k,i] of whatever `of` gives for each parameter (its gradient, its value)."""
@@ -154,3 +183,9 @@ class Sighting:
     arrange: Callable[[Tensor], Tensor]
     values: Callable[[], Tensor] | None = None
     respond: Callable[[Tensor, Tensor | None], Tensor] | None = None
+
+    def of_free(self, free: Units) -> Sighting:
+        """The same call, of the free part of its units alone."""
+        columns = free.columns()
+        inputs = self.inputs
+        return replace(self, units=free, inputs=lambda: inputs()[..., columns], respond=None)
