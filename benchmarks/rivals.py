@@ -6,107 +6,22 @@ only the time of a step is measured, but a step on NaN is not a step.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
 
-import pytorch_optimizer
 import torch
-from pytorch_optimizer.optimizer.utils.matrix import zero_power_via_newton_schulz_5
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 import isotrain
+from isotrain.lab.suite.rivals import RIVALS
 
 torch.backends.opt_einsum.enabled = False
-PERIOD = 10  # steps between two looks at the curvature, for every optimizer that has such a setting
 
 
-def matrices_and_rest(model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
-    """Muon's usual division: hidden weights of two or more dimensions, and the others."""
-    outside = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
-    weights = [weight for weight in model.parameters() if weight.ndim >= 2]
-    outside.add(id(weights[-1]))
-    hidden = [weight for weight in weights if id(weight) not in outside]
-    chosen = {id(weight) for weight in hidden}
-    return hidden, [weight for weight in model.parameters() if id(weight) not in chosen]
-
-
-class Muon(pytorch_optimizer.Muon):
-    """In float32, on matrices and flattened filter banks.
-
-    The libraries' own, torch's too, iterate in bfloat16, which many a processor has to emulate: torch's took
-    4.3 s a step on the perceptron, which says nothing about the rule.
-    """
-
-    @staticmethod
-    def _orthogonalize(group: dict[str, Any], updates: list[Tensor]) -> list[Tensor]:
-        return [
-            zero_power_via_newton_schulz_5(
-                update.flatten(1), group["ns_steps"], weights=group["ns_coeffs"], dtype=torch.float32
-            ).view_as(update)
-            for update in updates
-        ]
-
-
-def muon(model: nn.Module) -> list[Optimizer]:
-    hidden, rest = matrices_and_rest(model)
-    groups = [{"params": hidden, "use_muon": True}]
-    return [Muon(groups, lr=1e-3), torch.optim.AdamW(rest, lr=1e-3)]
-
-
-class Kron(pytorch_optimizer.Kron):
-    """Its products of three factors need the order that opt-einsum finds.
-
-    Only here: every other optimizer is measured as it runs where the package is not installed.
-    """
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        torch.backends.opt_einsum.enabled = True  # torch's own context manager cannot return to False
-        try:
-            return super().step(closure)
-        finally:
-            torch.backends.opt_einsum.enabled = False
-
-
-def schedule_free(model: nn.Module) -> list[Optimizer]:
-    optimizer = pytorch_optimizer.ScheduleFreeAdamW(model.parameters())
-    optimizer.train()
-    return [optimizer]
-
-
-def kfac(model: nn.Module) -> list[Optimizer]:
-    """singd in its K-FAC-like form on linear and convolution layers, AdamW on what it cannot take.
-
-    A projection inside attention is never called as a module, so singd sees nothing of it.
-    """
-    with warnings.catch_warnings():  # singd resets the filters of the whole process when imported
-        from singd.optim.optimizer import SINGD
-    uncalled = {id(module.out_proj) for module in model.modules() if isinstance(module, nn.MultiheadAttention)}
-    taken = [
-        parameter
-        for module in model.modules()
-        if isinstance(module, SINGD.SUPPORTED_MODULES) and id(module) not in uncalled
-        for parameter in module.parameters()
-    ]
-    chosen = {id(parameter) for parameter in taken}
-    rest = [parameter for parameter in model.parameters() if id(parameter) not in chosen]
-    sequences = any(isinstance(module, nn.Embedding) for module in model.modules())
-    made: list[Optimizer] = [
-        SINGD(
-            model,
-            params=taken,
-            lr=1e-4,
-            alpha1=0.0,
-            T=PERIOD,
-            structures=("dense", "dense"),
-            kfac_like=True,
-            normalize_lr_cov=True,
-            loss_average="batch+sequence" if sequences else "batch",
-        )
-    ]
-    return made + ([torch.optim.AdamW(rest, lr=1e-3)] if rest else [])
+def rival(name: str, rate: float | None = None) -> Callable[[nn.Module], list[Optimizer]]:
+    """A rival of the contest, at a rate of our own where its default would not survive random data."""
+    found = RIVALS[name]
+    return lambda model: found.make(model, found.rate if rate is None else rate, "categorical", 0)
 
 
 OPTIMIZERS: dict[str, Callable[[nn.Module], list[Optimizer]]] = {
@@ -116,13 +31,13 @@ OPTIMIZERS: dict[str, Callable[[nn.Module], list[Optimizer]]] = {
     "rmsprop": lambda m: [torch.optim.RMSprop(m.parameters(), lr=1e-3)],
     "isotrain": lambda m: [isotrain.Riemannian(m)],
     "isotrain-kronecker": lambda m: [isotrain.Riemannian(m, shape="kronecker")],
-    "muon": muon,
-    "soap": lambda m: [pytorch_optimizer.SOAP(m.parameters(), lr=1e-3, precondition_frequency=PERIOD)],
-    "shampoo": lambda m: [pytorch_optimizer.Shampoo(m.parameters(), lr=1e-4, preconditioning_compute_steps=PERIOD)],
-    "prodigy": lambda m: [pytorch_optimizer.Prodigy(m.parameters())],
-    "schedule-free": schedule_free,
-    "kron": lambda m: [Kron(m.parameters(), lr=1e-4, pre_conditioner_update_probability=1 / PERIOD)],
-    "kfac": kfac,
+    "muon": rival("muon", 1e-3),
+    "soap": rival("soap", 1e-3),
+    "shampoo": rival("shampoo", 1e-4),
+    "prodigy": rival("prodigy"),
+    "schedule-free": rival("schedule-free"),
+    "kron": rival("kron", 1e-4),
+    "kfac": rival("k-fac", 1e-4),
 }
 
 # singd knows no recurrent layer: only the head would be left to it, which is not K-FAC at all.

@@ -23,7 +23,8 @@ def look(shape: str, x_ni: Tensor, d_nk: Tensor) -> State:
     centre = x_ni.mean(0, keepdim=True)
     seen = Seen((x_ni - centre)[None, :, None], d_nk[None, :, None])
     reach = (x_ni - centre).square().amax(0, keepdim=True)
-    inputs = Inputs(centre, reach, x_ni.var(0, unbiased=False, keepdim=True) + centre.square())
+    one = torch.ones_like(d_nk[:1])
+    inputs = Inputs(centre, reach, x_ni.var(0, unbiased=False, keepdim=True) + centre.square(), one, one)
     return SHAPES[shape].settle(SHAPES[shape].moments(seen, True), inputs, True)
 
 
@@ -69,7 +70,13 @@ def test_merging_is_pooling_raw_moments(shape: str) -> None:
         looks = [
             SHAPES[shape].settle(
                 SHAPES[shape].moments(Seen(x[None, :, None], d[None, :, None]), True),
-                Inputs(torch.zeros_like(x[:1]), x.square().amax(0, keepdim=True), x.square().mean(0, keepdim=True)),
+                Inputs(
+                    torch.zeros_like(x[:1]),
+                    x.square().amax(0, keepdim=True),
+                    x.square().mean(0, keepdim=True),
+                    torch.ones_like(d[:1]),
+                    torch.ones_like(d[:1]),
+                ),
                 True,
             )
             for x, d in data

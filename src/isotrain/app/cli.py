@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from isotrain import __version__
-from isotrain.errors import BadOption, IsotrainError
+from isotrain.errors import BadOption, IsotrainError, UnknownName
 
 if TYPE_CHECKING:
     from isotrain.lab.report import Result
@@ -134,9 +134,27 @@ def audit(
 
 @app.command()
 def compare(
-    model: Model,
+    model: Annotated[
+        str | None,
+        typer.Argument(metavar="[FILE.py:BUILD]", help="Your file and the function that makes the model."),
+    ] = None,
     data: Data = None,
-    optimizers: Optimizers = "sgd,adam,riemannian",
+    optimizers: Annotated[
+        str | None,
+        typer.Option(
+            help="Names between commas; a rate of your own after an @: `sgd,adam@3e-3,riemannian`. "
+            "[default: sgd,adam,riemannian; with --suite all of its own]"
+        ),
+    ] = None,
+    suite: Annotated[
+        str | None, typer.Option(help="`standard`: the contest, ten problems, rivals at the best of five rates.")
+    ] = None,
+    problems: Annotated[str, typer.Option(help="With --suite: some of its problems, between commas.")] = "",
+    seeds: Annotated[int, typer.Option(min=1, help="With --suite: runs of each optimizer at its best rate.")] = 3,
+    quick: Annotated[bool, typer.Option(help="With --suite: one seed, a fifth of the steps, three rivals.")] = False,
+    results: Annotated[Path, typer.Option(help="With --suite: where its runs are kept, to go on from.")] = Path(
+        "runs/contest"
+    ),
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of each run (200 unless --epochs is given).")] = None,
     epochs: Annotated[float | None, typer.Option(help="Instead of steps: how often to go through the data.")] = None,
     batch: Batch = 100,
@@ -150,12 +168,23 @@ def compare(
     """Optimizers side by side on your model: loss by step and by second, final scores, memory.
 
     Example: `isotrain compare examples/audit_my_model.py:build --optimizers adam,muon,riemannian --epochs 5`
+
+    The contest: `isotrain compare --suite standard --quick --out contest.html`. Interrupted, it goes on where it was.
+
+    Raises:
+        BadOption: neither a file nor a suite is named.
     """
+    if suite is not None:
+        _contest(suite, problems, optimizers, seeds, quick, results, out or [], as_json)
+        return
+    if model is None:
+        raise BadOption("compare needs FILE.py:BUILD, or --suite standard.")
     from isotrain.app.userfile import handed_over
     from isotrain.lab.compare import compare as run
 
     build, batches, held_out = handed_over(model, data, batch, seed)
-    result = run(build, batches, _names(optimizers), steps, epochs, held_out, seed, _dtype(dtype), progress=not as_json)
+    names = _names(optimizers or "sgd,adam,riemannian")
+    result = run(build, batches, names, steps, epochs, held_out, seed, _dtype(dtype), progress=not as_json)
     written = [result.save(path) for path in out or []]
     if as_json:
         _print_json(result)
@@ -163,6 +192,30 @@ def compare(
         from isotrain.app.tables import show_compare
 
         show_compare(result, written)
+
+
+def _contest(
+    suite: str,
+    problems: str,
+    optimizers: str | None,
+    seeds: int,
+    quick: bool,
+    results: Path,
+    out: list[Path],
+    as_json: bool,
+) -> None:
+    if suite != "standard":
+        raise UnknownName("suite", suite, ["standard"])
+    from isotrain.lab.suite.race import race
+
+    result = race(results, _names(problems), _names(optimizers or ""), seeds, quick, progress=not as_json)
+    written = [result.save(path) for path in out]
+    if as_json:
+        _print_json(result)
+    else:
+        from isotrain.app.tables import show_contest
+
+        show_contest(result, written)
 
 
 def _names(text: str) -> list[str]:

@@ -13,6 +13,7 @@ from isotrain.lab.audit import Report
 from isotrain.lab.compare import Comparison
 from isotrain.lab.demo import Demo
 from isotrain.lab.report import WORDS, number
+from isotrain.lab.suite.standing import Standing
 
 COLORS = {"same": "green", "close": "yellow", "differs": "red", "diverged": "red"}
 
@@ -65,6 +66,19 @@ def show_compare(result: Comparison, written: Sequence[Path]) -> None:
             f"{row.state_bytes / result.facts['parameter_bytes']:.2f}",
         )
     _show("Side by side", table, [result.verdict], written)
+
+
+def show_contest(result: Standing, written: Sequence[Path]) -> None:
+    """Training losses at equal steps, a row an optimizer and a column a problem."""
+    table = _table()
+    table.add_column("")
+    for problem in result.scores:
+        table.add_column(problem, justify="right")
+    optimizers = dict.fromkeys(o for row in result.scores.values() for o in row)
+    for optimizer in optimizers:
+        cells = ["–" if optimizer not in row else number(row[optimizer].loss) for row in result.scores.values()]
+        table.add_row(optimizer, *cells)
+    _show("Training loss at equal steps, rivals at their best rates", table, result.verdict, written)
 
 
 def _table() -> Table:

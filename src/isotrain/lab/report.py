@@ -314,19 +314,34 @@ def _png(document: Document) -> bytes:
         "audit": "isotrain audit: the same function in other coordinates",
         "compare": "isotrain compare: one model, one start, one order of data",
         "demo": "One network, written down six ways",
+        "suite": "isotrain compare --suite standard: training loss over its start",
     }
     return png(panels(document), titles[document["kind"]])
+
+
+def _contest(document: Document) -> str:
+    from isotrain.lab.suite.pages import contest_page
+
+    return contest_page(document)
+
+
+def _contest_panels(document: Document) -> list[Panel]:
+    from isotrain.lab.suite.pages import panels as contest_panels
+
+    return contest_panels(document)
 
 
 PANELS: dict[str, Callable[[Document], list[Panel]]] = {
     "audit": _audit_panels,
     "compare": _compare_panels,
     "demo": _demo_panels,
+    "suite": _contest_panels,
 }
 PAGES: dict[str, Callable[[Document], str]] = {
     "audit": _audit_page,
     "compare": _compare_page,
     "demo": _demo_page,
+    "suite": _contest,
 }
 WRITERS: dict[str, Callable[[Document], bytes]] = {
     ".html": lambda document: html(document).encode(),

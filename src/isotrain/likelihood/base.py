@@ -91,6 +91,16 @@ class Likelihood(ABC):
         """
         return self.draw(output, generator)
 
+    def divergence(self, output: Tensor, moved: Tensor, share: Tensor) -> Tensor:
+        """Kullback-Leibler divergence from the distribution of `output` to that of `moved`, a mean weighted by `share`.
+
+        Here from one label drawn for every row: x - 1 - log x of the ratio of its probabilities has that mean and is
+        never negative.
+        """
+        labels = self.sample(output, torch.Generator(output.device).manual_seed(0))
+        apart = self.nll(moved, labels) - self.nll(output, labels)
+        return (torch.exp(-apart) - 1 + apart).sum() / self.rows(output)
+
     def every(self, output: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
         """Cotangents whose squares add up to the exact Fisher matrix of each row."""
         raise UnsupportedOperation(

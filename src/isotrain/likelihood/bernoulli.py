@@ -88,6 +88,11 @@ class Bernoulli(Likelihood):
         """(p (1-p))^(1/2) with random signs."""
         return self.squares(output).sqrt() * random_signs(output, generator)
 
+    def divergence(self, output: Tensor, moved: Tensor, share: Tensor) -> Tensor:
+        """Cross-entropy less entropy of every element."""
+        p = output.sigmoid()
+        return (share * (self.nll(moved, p) - self.nll(output, p))).sum()
+
     def every(self, output: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
         """One cotangent for each place of a sample."""
         return one_at_a_time(self.squares(output).sqrt(), generator)

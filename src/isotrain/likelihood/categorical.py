@@ -105,6 +105,12 @@ class Categorical(Likelihood):
         root = p.sqrt() * random_signs(output, generator)
         return root - p * root.sum(dim, keepdim=True)
 
+    def divergence(self, output: Tensor, moved: Tensor, share: Tensor) -> Tensor:
+        """Sum of p log(p/q) over the classes."""
+        dim = self._dim(output)
+        log_p, log_q = output.log_softmax(dim), moved.log_softmax(dim)
+        return (share * (log_p.exp() * (log_p - log_q)).sum(dim, keepdim=True)).sum()
+
     def every(self, output: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
         """p^(1/2)_y (p - e_y) for every class y; random signs part the rows that share parameters and a sample."""
         dim = self._dim(output)

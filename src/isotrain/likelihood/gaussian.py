@@ -62,6 +62,10 @@ class Gaussian(Likelihood):
         """variance^(-1/2) with random signs."""
         return random_signs(output, generator) / math.sqrt(self.variance)
 
+    def divergence(self, output: Tensor, moved: Tensor, share: Tensor) -> Tensor:
+        """Squared distance over twice the variance."""
+        return (share * self.nll(moved, output)).sum()
+
     def every(self, output: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
         """One cotangent for each place of a sample."""
         return one_at_a_time(self.squares(output).sqrt(), generator)

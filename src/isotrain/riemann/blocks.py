@@ -108,11 +108,15 @@ class Inputs:
         reach: [g,i], what damping is relative to: the largest squared deviation from the centre, or
             their variance for windows of pictures.
         size: [g,i], mean square before centring: what rounding is relative to.
+        response: [g,k], variance of the units' pre-activations; empty where the shape is not `responsive`.
+        level: [g,k], their mean; empty likewise.
     """
 
     centre: Tensor
     reach: Tensor
     size: Tensor
+    response: Tensor
+    level: Tensor
 
 
 def varied_range(inputs: Inputs) -> Tensor:
@@ -137,6 +141,10 @@ class Shape(ABC):
     """Whether moments are taken around the inputs' centre."""
     per_unit: bool = True
     """Whether the dual norm of a gradient is a sum of non-negative terms, one a unit."""
+    responsive: bool = False
+    """Whether it needs the variance of the units' responses."""
+    together: bool = False
+    """Whether units are held back together: a step that shortened one of them alone might lead uphill."""
 
     @abstractmethod
     def moments(self, seen: Seen, biased: bool) -> State:
@@ -156,6 +164,10 @@ class Shape(ABC):
 
     def ready(self, state: State, damping: float) -> State:
         """Add what solving needs and averaging does not (inverses)."""
+        return state
+
+    def aim(self, state: State, old: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None) -> State:
+        """Add, at a look, what depends on the gradient; `old` is the state before."""
         return state
 
     def host(self, raw: State, guest_gki: Tensor, inputs: Inputs) -> State:

@@ -43,6 +43,7 @@ _KEPT: dict[str, frozenset[Change]] = {
     "diagonal": _SCALINGS,
     "quasi-diagonal": _AFFINE,
     "unitwise": _AFFINE | {Change.INPUT_MIXING},
+    "polar": _AFFINE,
     "kronecker": _AFFINE | {Change.INPUT_MIXING},
     "kronecker-full": _AFFINE | {Change.INPUT_MIXING},
 }

@@ -31,6 +31,7 @@ class Kronecker(Shape):
         self.full = full
         self.name = "kronecker-full" if full else "kronecker"
         self.per_unit = not full
+        self.together = full
 
     def moments(self, seen: Seen, biased: bool) -> State:
         """Plain second moment of the inputs, their sum and count; squares of the errors."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -30,6 +30,8 @@ class Glance:
     samples: int
     sightings: list[Sighting]
     errors: list[list[Tensor | None]]
+    call: Call
+    heads: list[Head]
 
 
 @dataclass
@@ -151,11 +153,11 @@ def refresh(
             if natural and not probe.signed and probe.within is None:
                 curved = _errors(seen, Signs().cotangents(heads, generator), keep=False)
             settled = settle(seen, errors, shapes, probe, ranks)
-            glance = Glance(seen.samples, seen.sightings, curved)
+            glance = Glance(seen.samples, seen.sightings, curved, call, heads)
         if natural and not curved:
             with look(model, call, layers) as again:
                 curved = _errors(again, Signs().cotangents(heads, generator), keep=False)
-                glance = Glance(again.samples, again.sightings, curved)
+                glance = Glance(again.samples, again.sightings, curved, call, heads)
         fresh.glances.append(glance)
         fresh.blind |= seen.blind
         fresh.samples += glance.samples
@@ -222,10 +224,13 @@ def settle(
         kind = _kind(units)
         inputs = [seen.sightings[p].inputs() for p in places[units]]
         if units.one_hot:
-            plain = Inputs(*(torch.zeros(0, dtype=kind, device=x.device) for x in inputs[:1] * 3))
+            plain = Inputs(*(torch.zeros(0, dtype=kind, device=x.device) for x in inputs[:1] * 5))
         else:
             inputs = [x.to(kind) for x in inputs]
             inputs, plain = centred(inputs, units, shape.centred and units.bias is not None, ranks)
+            if shape.responsive:
+                response, level = responses([seen.sightings[p] for p in places[units]], kind, ranks)
+                plain = replace(plain, response=response, level=level)
         raw: State | None = None
         for one in errors:
             shown: list[Seen] = []
@@ -281,7 +286,15 @@ def centred(inputs: list[Tensor], units: Units, shifted: bool, ranks: Ranks) -> 
     apart = flat.square()
     variance = ranks.average(apart.mean(1))
     reach = variance if units.spatial else ranks.largest(apart.amax(1))
-    return inputs, Inputs(centre, reach, variance + centre.square())
+    return inputs, Inputs(centre, reach, variance + centre.square(), centre[:, :0], centre[:, :0])
+
+
+def responses(sightings: list[Sighting], kind: torch.dtype, ranks: Ranks) -> tuple[Tensor, Tensor]:
+    """[g,k] variance and mean of the units' pre-activations."""
+    taps = [s.arrange(s.tap.detach()) if s.values is None else s.values() for s in sightings]
+    flat = torch.cat([tap.flatten(1, 2) for tap in taps], 1).to(kind)
+    level = ranks.average(flat.mean(1))
+    return ranks.average((flat - level.unsqueeze(1)).square_().mean(1)), level
 
 
 def move(glance: Glance, direction: Direction) -> Iterator[tuple[Units, list[Moved]]]:

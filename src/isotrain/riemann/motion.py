@@ -5,6 +5,7 @@ Letters: units.py. v is the (averaged) gradient, w = M^-1 v the direction, v'w t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from isotrain.errors import NotFinite, NotObserved
 from isotrain.riemann import steplength
-from isotrain.riemann.average import share_of_new
+from isotrain.riemann.average import EAGER_STEPS, share_of_new
 from isotrain.riemann.blocks import Shape, State
 from isotrain.riemann.measure import Fresh, move
 from isotrain.riemann.ranks import Ranks
@@ -36,6 +37,7 @@ class Motion:
         delta0: [g,k] direction of the biases.
         dual: [g,k] v'w of each unit.
         momentum: what to keep of the averaged gradient.
+        scale: what the direction and its dual norm are multiplied by, so that blocks are in balance.
     """
 
     group: dict[str, Any]
@@ -46,6 +48,16 @@ class Motion:
     delta0: Tensor | None
     dual: Tensor
     momentum: State = field(default_factory=dict)
+    scale: float = 1.0
+
+    def balance(self, own: float, looks: int) -> None:
+        """Let the block's own curvature along its own direction, `own`, set the scale: each is a Newton step alone."""
+        dual = float(self.dual.sum())
+        before = float(self.state["curvature"]) if "curvature" in self.state else 0.0
+        now = steplength.smooth(before, own / dual if dual > 0 else 0.0, looks if before else 0)
+        if now > 0:
+            self.state = {**self.state, "curvature": torch.tensor(now, dtype=torch.float64)}
+            self.scale = 1 / now
 
     @property
     def natural(self) -> bool:
@@ -67,8 +79,7 @@ def propose(
         share = share_of_new(looks, group["decay"])
         state = shape.merge(old if measured else None, fresh, share, units.bias is not None, group["damping"])
         state = shape.ready(state, group["damping"])
-        if "reach" in old:
-            state["reach"] = old["reach"]
+        state |= {name: old[name] for name in ("reach", "curvature") if name in old}
     elif not measured:
         raise NotObserved(
             f"layer '{units.name}' has a gradient for the first time between two looks: it was not part of "
@@ -79,11 +90,20 @@ def propose(
     kept: State = {}
     if group["momentum"]:
         v, v0, kept = averaged(old, v, v0, group["momentum"])
+    if fresh is not None:
+        state = shape.aim(state, old, v, v0)
     delta, delta0 = shape.solve(state, v, v0)
-    dual = torch.einsum("gki,gki->gk", v, delta)
-    if v0 is not None and delta0 is not None:
-        dual = dual + v0 * delta0
-    return Motion(group, units, shape, state, delta, delta0, dual, kept)
+    if shape.per_unit:
+        dual = torch.einsum("gki,gki->gk", v, delta)
+        if v0 is not None and delta0 is not None:
+            dual = dual + v0 * delta0
+    else:
+        whole = torch.dot(v.reshape(-1), delta.reshape(-1))
+        if v0 is not None and delta0 is not None:
+            whole = whole + torch.dot(v0.reshape(-1), delta0.reshape(-1))
+        dual = (whole / math.prod(v.shape[:2])).expand(v.shape[:2])
+    scale = 1 / float(state["curvature"]) if group["natural"] and "curvature" in state else 1.0
+    return Motion(group, units, shape, state, delta, delta0, dual, kept, scale)
 
 
 def gradient_times(factor: float) -> Callable[[nn.Parameter], Tensor]:
@@ -114,26 +134,35 @@ def measure_along(motions: list[Motion], fresh: Fresh, lead: Mapping[str, Any], 
     if not lead["looks"]:
         progress["first_loss"] = progress["loss"]
     else:
-        progress["loss"] = 0.9 * lead["loss"] + 0.1 * progress["loss"]
+        kept = 0.9 ** (1 if lead["step"] <= EAGER_STEPS else lead["refresh"])
+        progress["loss"] = kept * lead["loss"] + (1 - kept) * progress["loss"]
     natural = {m.units: m for m in motions if m.natural}
     if not natural:
         return progress
     direction = {units: (m.delta, m.delta0) for units, m in natural.items()}
-    curvature = 0.0
+    along: dict[Units, list[list[Tensor]]] = {}
     moved: dict[Units, list[steplength.Moved]] = {}
-    for glance in fresh.glances:
-        sets: list[list[steplength.Moved]] = [[] for _ in glance.errors]
+    for place, glance in enumerate(fresh.glances):
         for units, entries in move(glance, direction):
             moved.setdefault(units, []).append(entries[0])
-            for one, entry in zip(sets, entries, strict=True):
-                one.append(entry)
-        curvature += sum(float(steplength.quadratic(one, glance.samples)) for one in sets if one)
-    curvature = ranks.mean(curvature / len(fresh.glances))
-    for units, entries in moved.items():
-        m = natural[units]
-        reach = steplength.reach(entries, m.dual, m.shape.per_unit, m.state.get("reach"))
-        m.state = {**m.state, "reach": ranks.smallest(reach)}
-    dual = sum(float(m.dual.sum()) for m in natural.values())
+            sums = along.setdefault(units, [[] for _ in range(place * len(entries))])
+            sums += [] if len(sums) > place * len(entries) else [[] for _ in entries]
+            for one, entry in zip(sums[place * len(entries) :], entries, strict=True):
+                one.append(steplength.per_sample(entry, glance.samples))
+    turns = len(fresh.glances)
+    for units, m in natural.items():
+        sets = along.get(units, [])
+        own = ranks.mean(sum(float(steplength.quadratic(one)) for one in sets if one) / turns)
+        m.balance(own, lead["looks"])
+        if units in moved:
+            reach = steplength.reach(moved[units], m.dual, m.shape.per_unit, m.state.get("reach"), m.scale)
+            m.state = {**m.state, "reach": ranks.smallest(reach)}
+    curvature = 0.0
+    for place in range(max((len(sets) for sets in along.values()), default=0)):
+        one = [t * natural[u].scale for u, sets in along.items() if place < len(sets) for t in sets[place]]
+        curvature += float(steplength.quadratic(one)) if one else 0.0
+    curvature = ranks.mean(curvature / turns)
+    dual = sum(float(m.dual.sum()) * m.scale for m in natural.values())
     if dual > 0:
         progress["curvature"] = steplength.smooth(lead["curvature"], curvature / dual, lead["looks"])
     return progress
@@ -147,7 +176,7 @@ def require_finite(motions: list[Motion], names: Mapping[nn.Parameter, str]) -> 
     """
     if not motions:
         return 0.0
-    sums = torch.stack([m.dual.sum().double() for m in motions]).tolist()
+    sums = torch.stack([m.dual.sum().double() * m.scale for m in motions]).tolist()
     total = sum(sums)
     if total - total != 0:
         for m in motions:
@@ -173,31 +202,37 @@ def require_finite_gradient(p: nn.Parameter, names: Mapping[nn.Parameter, str]) 
     )
 
 
-def apply(motions: list[Motion], length: float, state: MutableMapping[Any, Any]) -> None:
-    """Move the parameters by `length` (natural groups) or their own rate, and keep the new state."""
+def shift(motions: list[Motion], length: float) -> None:
+    """Move the parameters by `length` (natural groups) or their own rate."""
     natural = [m for m in motions if m.natural]
-    bounds = [steplength.bound(length, m.dual, m.state["reach"], m.shape.per_unit) for m in natural]
+    bounds = [steplength.bound(length, m.dual * m.scale, m.state["reach"], m.shape) for m in natural]
     least = torch.stack([bound.amin() for bound in bounds]).tolist() if bounds else []
     held = {m: b for m, b, low in zip(natural, bounds, least, strict=True) if low != length}
     for m in motions:
         rate = float(m.group["lr"])
-        alpha = rate * length if m.natural else rate
+        alpha = rate * length * m.scale if m.natural else rate
+        delta, delta0 = m.delta, m.delta0
         if m in held:
             # Some unit is held back: fold its share into the direction, one more pass over the weights.
             share = held[m] / length
-            m.delta.mul_(share.unsqueeze(-1))
-            m.delta0 = None if m.delta0 is None else m.delta0 * share
+            delta = delta * share.unsqueeze(-1)
+            delta0 = None if delta0 is None else delta0 * share
         shrink = 1 - rate * m.group["weight_decay"]
-        for part, piece in zip(m.units.parts, _pieces(m.units, m.delta), strict=True):
+        for part, piece in zip(m.units.parts, _pieces(m.units, delta), strict=True):
             target = part.slice(part.parameter)
             if shrink != 1:
                 target.mul_(shrink)
             target.sub_(part.place(piece, target), alpha=alpha)
-        if m.units.bias is not None and m.delta0 is not None:
+        if m.units.bias is not None and delta0 is not None:
             flat = m.units.bias.slice(m.units.bias.parameter)
             if shrink != 1:
                 flat.mul_(shrink)
-            flat.sub_(m.delta0.reshape(-1), alpha=alpha)
+            flat.sub_(delta0.reshape(-1), alpha=alpha)
+
+
+def keep(motions: list[Motion], state: MutableMapping[Any, Any]) -> None:
+    """Keep the new state of every block."""
+    for m in motions:
         kept = state[m.units.anchor]
         for name, value in {**m.state, **m.momentum}.items():
             kept[m.units.key + name] = value

@@ -21,21 +21,23 @@ from isotrain.riemann.measure import Fresh, refresh, require_measured, stream
 from isotrain.riemann.motion import (
     Motion,
     Progress,
-    apply,
+    keep,
     measure_along,
     propose,
     require_finite,
     require_finite_gradient,
+    shift,
 )
 from isotrain.riemann.network import Network, blocks_of, refuse_strays
 from isotrain.riemann.plainrule import plain_step
 from isotrain.riemann.probes import probe
 from isotrain.riemann.ranks import Ranks
 from isotrain.riemann.record import Recorder, entrance, innermost
+from isotrain.riemann.trial import trusted
 from isotrain.riemann.units import Units
 
 LikelihoodLike = str | Likelihood
-_PROGRESS = {"step": 0, "looks": 0, "curvature": 0.0, "loss": 0.0, "first_loss": 0.0}
+_PROGRESS = {"step": 0, "looks": 0, "curvature": 0.0, "loss": 0.0, "first_loss": 0.0, "trust": 1.0}
 
 
 class Riemannian(Optimizer):
@@ -54,12 +56,12 @@ class Riemannian(Optimizer):
         metric: "signs" (random signs through a root of the output's Fisher matrix: the natural metric with
             little noise), "monte-carlo" (labels drawn from the output), "exact", "outer-product" or
             "backpropagated".
-        shape: "diagonal", "quasi-diagonal", "unitwise", "kronecker" or "kronecker-full".
+        shape: "polar", "diagonal", "quasi-diagonal", "unitwise", "kronecker" or "kronecker-full".
         decay: what the moving average of the metric keeps at a refresh. Default 0.95 (plain rule 0.99).
         refresh: steps between two looks (the first 20 steps each take one).
         subsample: share of the batch looked at, never fewer than 16 samples (the first 20 looks: all of it).
         damping: relative, covariant damping. Default 0.1 (plain rule 0).
-        momentum: what the moving average of the gradient keeps. Default 0.
+        momentum: what the moving average of the gradient keeps. Default 0.9 for "polar", 0 else.
         weight_decay: share of every weight and bias removed at a step, times lr (decoupled).
         plain: names of parameters or modules trained by an ordinary rule (Adam), without claims.
         params: parameter groups with options of their own (lr, shape, decay, damping, momentum,
@@ -90,7 +92,7 @@ class Riemannian(Optimizer):
         likelihood: LikelihoodLike | Mapping[str, LikelihoodLike] | Sequence[LikelihoodLike | None] = "categorical",
         lr: float | None = None,
         metric: str = "signs",
-        shape: str = "quasi-diagonal",
+        shape: str = "polar",
         decay: float | None = None,
         refresh: int = 10,
         subsample: float = 0.125,
@@ -127,7 +129,7 @@ class Riemannian(Optimizer):
             "refresh": refresh,
             "subsample": subsample,
             "damping": (0.1 if natural else 0.0) if damping is None else damping,
-            "momentum": 0.0 if momentum is None else momentum,
+            "momentum": options.momentum_of(natural, shape) if momentum is None else momentum,
             "weight_decay": weight_decay,
             "maximize": maximize,
         }
@@ -154,6 +156,9 @@ class Riemannian(Optimizer):
         group = dict(param_group)
         if "lr" in group:
             group.setdefault("natural", False) if group["lr"] is not None else group.update(lr=1.0, natural=True)
+        if group.get("shape", self.defaults["shape"]) != self.defaults["shape"] or "lr" in group:
+            natural = group.get("natural", self.defaults["natural"])
+            group.setdefault("momentum", options.momentum_of(natural, group.get("shape", self.defaults["shape"])))
         options.check_group(group, self.defaults, _PROGRESS)
         super().add_param_group(group)
         try:
@@ -241,7 +246,11 @@ class Riemannian(Optimizer):
             require_finite_gradient(p, self._network.names)
         now = {**lead, **progress}
         length = steplength.natural_length(now["curvature"], dual, min(now["loss"], now["first_loss"]))
-        apply(motions, length, self.state)
+        if fresh is not None and length > 0:
+            predicted = length**2 * now["curvature"] * dual / 2
+            progress["trust"] = trusted(self._root, motions, fresh, length, predicted, lead["trust"], self._ranks)
+        shift(motions, length * progress.get("trust", lead["trust"]))
+        keep(motions, self.state)
         for group in self.param_groups:
             plain = [p for p in group["params"] if p in self._network.plain and p.grad is not None]
             plain_step(self.state, plain, group, scale)

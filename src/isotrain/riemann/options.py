@@ -13,13 +13,14 @@ from isotrain.likelihood.base import Likelihood
 from isotrain.riemann.blocks import Shape
 from isotrain.riemann.diagonal import Diagonal
 from isotrain.riemann.kronecker import Kronecker
+from isotrain.riemann.polar import Polar
 from isotrain.riemann.quasidiagonal import QuasiDiagonal
 from isotrain.riemann.rows import Rows
 from isotrain.riemann.units import Units
 from isotrain.riemann.unitwise import Unitwise
 
 SHAPES: dict[str, Shape] = {
-    s.name: s for s in (Diagonal(), QuasiDiagonal(), Unitwise(), Kronecker(), Kronecker(full=True))
+    s.name: s for s in (Diagonal(), QuasiDiagonal(), Unitwise(), Kronecker(), Kronecker(full=True), Polar())
 }
 WHOLE = ("metric", "refresh", "subsample", "maximize")
 """Options of the whole model, the same in every group."""
@@ -33,8 +34,16 @@ _RANGES = {
 
 
 def shape_of(group: Mapping[str, Any], units: Units) -> Shape:
-    """The shape of a block in its group; embeddings have their own."""
-    return Rows(units.anchor.shape[0]) if units.one_hot else SHAPES[group["shape"]]
+    """The shape of a block in its group; embeddings have their own, and a norm's gains nothing to be polar about."""
+    if units.one_hot:
+        return Rows(units.anchor.shape[0])
+    single = all(part.shape[1:] == (1, 1) for part in units.parts) and len(units.parts) == 1
+    return SHAPES["quasi-diagonal" if group["shape"] == "polar" and single else group["shape"]]
+
+
+def momentum_of(natural: bool, shape: str) -> float:
+    """The default: a polar step wants an averaged gradient, whose weak directions are not noise; the others do not."""
+    return 0.9 if natural and shape == "polar" else 0.0
 
 
 def check_group(group: Mapping[str, Any], defaults: Mapping[str, Any], progress: Iterable[str]) -> None:

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from isotrain.riemann.blocks import Shape
+
 NEWTON = 0.3
 """Fraction of the Newton length."""
-DIVERGENCE = 0.01
+DIVERGENCE = 0.0025
 """Kullback-Leibler divergence of a step, as a fraction of the current loss."""
 UNIT = 0.1
 """Root mean square change of a unit's pre-activation, as a fraction of its spread."""
@@ -39,29 +41,31 @@ class Moved:
     errors: Tensor
 
 
-def quadratic(moved: list[Moved], samples: int) -> Tensor:
-    """w'Fw from sampled errors: the sum over samples of (sum over units and places of error times change)^2.
+def per_sample(moved: Moved, samples: int) -> Tensor:
+    """Error times change, summed over units and places: one number a sample, or more where samples were regrouped."""
+    per_n = torch.einsum("gnsk,gnsk->n", moved.change, moved.errors)
+    return per_n.view(samples, -1).sum(1) if len(per_n) % samples == 0 else per_n
 
-    Layers whose first dimension is the samples, or a multiple of them, are added sample by sample. Where
-    samples were regrouped by the model (regions of pictures), layers of equal length form a family, and
-    the families' roots add up: an upper bound, which is exact for one family.
 
-    >>> one = torch.ones(1, 2, 1, 1)
-    >>> round(float(quadratic([Moved(one, one, one), Moved(one, one, one)], 2)), 4)
+def quadratic(per_n: list[Tensor]) -> Tensor:
+    """w'Fw from sampled errors: the sum over samples of (sum over layers, units and places of error times change)^2.
+
+    Layers are added sample by sample. Where samples were regrouped by the model (regions of pictures), layers of
+    equal length form a family, and the families' roots add up: an upper bound, which is exact for one family.
+
+    >>> one = torch.ones(2)
+    >>> round(float(quadratic([one, one])), 4)
     8.0
     """
     families: dict[int, Tensor] = {}
-    for m in moved:
-        per_n = torch.einsum("gnsk,gnsk->n", m.change, m.errors)
-        if len(per_n) % samples == 0:
-            per_n = per_n.view(samples, -1).sum(1)
-        families[len(per_n)] = families[len(per_n)] + per_n if len(per_n) in families else per_n
+    for one in per_n:
+        families[len(one)] = families[len(one)] + one if len(one) in families else one
     roots = [family.square().sum().sqrt() for family in families.values()]
     return torch.stack(roots).sum().square()
 
 
-def reach(moved: list[Moved], dual_gk: Tensor, per_unit: bool, old: Tensor | None) -> Tensor:
-    """[g,k]: how far each unit may go, in units of the root of its dual norm v_k'w_k.
+def reach(moved: list[Moved], dual_gk: Tensor, per_unit: bool, old: Tensor | None, scale: float = 1.0) -> Tensor:
+    """[g,k]: how far each unit may go, in units of the root of its dual norm v_k'w_k, for the direction times `scale`.
 
     The ratio of the two norms changes slowly, so it is measured at a refresh and used until the next. A unit
     that had no gradient then cannot be measured: it keeps its `old` reach, or waits for the next refresh. A
@@ -73,7 +77,7 @@ def reach(moved: list[Moved], dual_gk: Tensor, per_unit: bool, old: Tensor | Non
     flat = spread <= values.square().mean(1) * (64 * torch.finfo(values.dtype).eps) ** 2
     rms = change.square().mean(1)
     dual = dual_gk if per_unit else dual_gk.sum().expand_as(dual_gk)
-    bound = UNIT * (spread * dual.clamp_min(0) / rms).sqrt()
+    bound = UNIT * (spread * dual.clamp_min(0) / (scale * rms)).sqrt()
     bound = torch.where(flat, torch.inf, bound)
     measured = rms > 0
     if not per_unit:
@@ -82,20 +86,23 @@ def reach(moved: list[Moved], dual_gk: Tensor, per_unit: bool, old: Tensor | Non
     return torch.where(measured & (dual > 0), bound, torch.zeros_like(bound) if old is None else old)
 
 
-def bound(length: float, dual_gk: Tensor, reach_gk: Tensor, per_unit: bool) -> Tensor:
+def bound(length: float, dual_gk: Tensor, reach_gk: Tensor, shape: Shape) -> Tensor:
     """[g,k]: the length of each unit's step, shortened where its activity would move too far."""
-    dual = dual_gk if per_unit else dual_gk.sum().expand_as(dual_gk)
+    dual = dual_gk if shape.per_unit else dual_gk.sum().expand_as(dual_gk)
     allowed = reach_gk / dual.clamp_min(0).sqrt().clamp_min(torch.finfo(dual.dtype).tiny)
     lengths = allowed.clamp_max(length)
-    return lengths if per_unit else lengths.amin().expand_as(lengths)
+    return lengths.amin().expand_as(lengths) if shape.together else lengths
 
 
 def smooth(old: float, new: float, looks: int) -> float:
-    """Geometric moving average of a positive number; the first is taken whole."""
+    """Moving average of a positive number; the first is taken whole.
+
+    Plain, not in the logarithm: late in a training the curvature sits in few samples, and most looks miss them.
+    """
     if looks == 0 or not old > 0 or not new > 0:
         return new if new > 0 else old
     share = max(1.0 / (looks + 1), 1 - MEMORY)
-    return math.exp((1 - share) * math.log(old) + share * math.log(new))
+    return (1 - share) * old + share * new
 
 
 def natural_length(curvature: float, dual: float, loss: float) -> float:
@@ -107,7 +114,7 @@ def natural_length(curvature: float, dual: float, loss: float) -> float:
     >>> natural_length(2.0, 0.0, 1.0)
     0.0
     >>> round(natural_length(2.0, 1.0, 1.0), 6), natural_length(2.0, 1e-9, 1.0)
-    (0.1, 0.15)
+    (0.05, 0.15)
     >>> natural_length(2.0, 1.0, -1.0)
     0.15
     """

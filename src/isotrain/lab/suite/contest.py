@@ -1,0 +1,232 @@
+"""Runs of the contest, kept as data: every run is a row of its problem's file, and is not made twice."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from isotrain.errors import BadOption, NotFinite
+from isotrain.lab.compare import score
+from isotrain.lab.problem import Batch
+from isotrain.lab.suite.problems import PROBLEMS, SuiteProblem
+from isotrain.lab.suite.rivals import PERIOD, RIVALS, Rival, cosine
+
+VERSION = 1
+BLOCKS = 100
+"""Means of the loss that are kept of a run."""
+LONGER = 1.5
+"""How much longer a cheap rival runs, to be compared at equal seconds."""
+
+
+def length(problem: str, share: float = 1.0) -> int:
+    """Steps of a run on a problem, or of a share of it."""
+    return max(BLOCKS // 2, round(PROBLEMS[problem].steps * share))
+
+
+@dataclass(frozen=True)
+class Key:
+    """What tells one run from another."""
+
+    problem: str
+    optimizer: str
+    rate: float
+    seed: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run.
+
+    Attributes:
+        key: which.
+        curve: mean minibatch loss of each of BLOCKS equal parts of the run.
+        held_out: loss on samples never trained on, at the end.
+        accuracy: share of right answers there; None without classes.
+        cost: time of a step over SGD's, interleaved; None when it was not measured.
+        diverged_at: step whose loss was not finite, or None.
+    """
+
+    key: Key
+    curve: list[float]
+    held_out: float | None
+    accuracy: float | None
+    cost: float | None
+    diverged_at: int | None
+
+    def at(self, steps: int) -> float:
+        """Mean loss of the tenth of the run before that step; infinite for a run that diverged before it.
+
+        >>> Entry(Key("p", "o", 0.0, 0, 20), [4.0, 2.0], None, None, None, None).at(20)
+        2.0
+        """
+        if (self.diverged_at is not None and self.diverged_at < steps) or not self.curve:
+            return math.inf
+        last = min(len(self.curve), round(len(self.curve) * steps / self.key.steps))
+        first = min(last - 1, math.floor(last * 0.9))
+        return sum(self.curve[max(0, first) : last]) / max(1, last - max(0, first))
+
+
+class Step:
+    """A model and its optimizers as one thing that steps."""
+
+    def __init__(self, problem: SuiteProblem, rival: Rival, rate: float, seed: int, steps: int) -> None:
+        self.problem = problem
+        self.model: nn.Module = problem.model(seed)
+        torch.manual_seed(seed)
+        self.optimizers: list[Optimizer] = rival.make(self.model, rate, problem.likelihood, seed)
+        self.schedules = cosine(self.optimizers, steps) if rival.cosine else []
+
+    def __call__(self, batch: Batch) -> float:
+        """One step; gives the loss before it."""
+        loss = self.problem.loss(self.model(batch[0]), batch[1])
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            return value
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+        loss.backward()
+        try:
+            for optimizer in self.optimizers:
+                optimizer.step()
+        except NotFinite:  # ours refuses gradients that are not finite; in a contest they are a divergence
+            return math.nan
+        for schedule in self.schedules:
+            schedule.step()
+        return value
+
+
+def run(key: Key, timed: bool = False) -> Entry:
+    """Make one run."""
+    problem, rival = PROBLEMS[key.problem], RIVALS[key.optimizer]
+    step = Step(problem, rival, key.rate, key.seed, key.steps)
+    losses: list[float] = []
+    for batch in problem.stream(key.seed, key.steps):
+        losses.append(step(batch))
+        if not math.isfinite(losses[-1]):
+            break
+    diverged = None if math.isfinite(losses[-1]) else len(losses) - 1
+    held_out, accuracy = (None, None) if diverged is not None else _score(step)
+    finite = [value for value in losses if math.isfinite(value)]
+    size = max(1, key.steps // BLOCKS)
+    curve = [_short(sum(part) / len(part)) for at in range(0, len(finite), size) if (part := finite[at : at + size])]
+    return Entry(key, curve, held_out, accuracy, cost(key) if timed else None, diverged)
+
+
+def _score(step: Step) -> tuple[float | None, float | None]:
+    for optimizer in step.optimizers:
+        if callable(evaluate := getattr(optimizer, "eval", None)):  # schedule-free optimizers keep two sets of weights
+            evaluate()
+    loss, accuracy = score(step.model, step.problem.loss, step.problem.held_out())
+    return (_short(loss) if math.isfinite(loss) else None), accuracy
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.6g}")
+
+
+def cost(key: Key, rounds: int = 5) -> float:
+    """Time of a step over a step of SGD: processor time of blocks of ten steps, taken in turns."""
+    problem = PROBLEMS[key.problem]
+    warm = 3 * PERIOD
+    pair = [
+        Step(problem, RIVALS["sgd"], 1e-3, key.seed, key.steps),
+        Step(problem, RIVALS[key.optimizer], min(key.rate, 1e-3), key.seed, key.steps),
+    ]
+    batches = problem.stream(key.seed, warm + PERIOD * rounds)
+    for batch in batches[:warm]:
+        for step in pair:
+            step(batch)
+    ratios = []
+    for at in range(warm, len(batches), PERIOD):
+        seconds = []
+        for step in pair:
+            start = time.process_time()
+            for batch in batches[at : at + PERIOD]:
+                step(batch)
+            seconds.append(time.process_time() - start)
+        ratios.append(seconds[1] / seconds[0])
+    return _short(statistics.median(ratios))
+
+
+class Results:
+    """The runs made so far: one file a problem, rewritten whole after each run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.entries: dict[Key, Entry] = {}
+        for path in sorted(folder.glob("*.json")):
+            self._load(path)
+
+    def _load(self, path: Path) -> None:
+        try:
+            content = json.loads(path.read_text())
+            if content["kind"] != "contest" or content["version"] != VERSION:
+                raise BadOption(f"{path} is not a file of contest results of version {VERSION}.")
+            for row in content["runs"]:
+                entry = Entry(**{**row, "key": Key(**row["key"])})
+                self.entries[entry.key] = entry
+        except (KeyError, TypeError, ValueError) as error:
+            raise BadOption(f"{path} is not a file of contest results: {error!r}.") from error
+
+    def add(self, entry: Entry) -> None:
+        """Keep a run, on disk too."""
+        self.entries[entry.key] = entry
+        runs = [asdict(e) for k, e in sorted(self.entries.items(), key=_order) if k.problem == entry.key.problem]
+        lines = ",\n".join(json.dumps(one) for one in runs)
+        content = f'{{"kind": "contest", "version": {VERSION}, "runs": [\n{lines}\n]}}\n'
+        self.folder.mkdir(parents=True, exist_ok=True)
+        handle, aside = tempfile.mkstemp(dir=self.folder, prefix=".")
+        with os.fdopen(handle, "w") as file:
+            file.write(content)
+        os.chmod(aside, 0o644)
+        os.replace(aside, self.folder / f"{entry.key.problem}.json")
+
+    def of(self, problem: str, optimizer: str) -> list[Entry]:
+        """The runs of one optimizer on one problem."""
+        return [e for k, e in self.entries.items() if (k.problem, k.optimizer) == (problem, optimizer)]
+
+
+def _order(item: tuple[Key, Entry]) -> tuple[str, str, float, int, int]:
+    key = item[0]
+    return key.problem, key.optimizer, key.rate, key.seed, key.steps
+
+
+def best(entries: Sequence[Entry], steps: int, seed: int = 0) -> float | None:
+    """The rate whose run ends lowest after `steps`, on one seed."""
+    runs = [e for e in entries if e.key.seed == seed and e.key.steps >= steps]
+    return min(runs, key=lambda e: e.at(steps)).key.rate if runs else None
+
+
+def planned(
+    results: Results, problems: Sequence[str], optimizers: Sequence[str], seeds: int, share: float
+) -> Iterator[Key]:
+    """The runs still to make, as far as they are known: a rival's other seeds follow once its best rate is found.
+
+    Args:
+        results: runs already made.
+        problems: names.
+        optimizers: names.
+        seeds: how many.
+        share: part of each problem's steps to run.
+    """
+    for name in problems:
+        for optimizer in optimizers:
+            steps = round(length(name, share) * (LONGER if RIVALS[optimizer].cheap else 1))
+            keys = [Key(name, optimizer, rate, 0, steps) for rate in RIVALS[optimizer].rates]
+            if all(key in results.entries for key in keys):
+                chosen = best([results.entries[key] for key in keys], length(name, share))
+                assert chosen is not None
+                keys = [Key(name, optimizer, chosen, seed, steps) for seed in range(1, seeds)]
+            yield from (key for key in keys if key not in results.entries)

@@ -1,0 +1,91 @@
+"""The contest as a page and as panels of curves."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from isotrain import __version__
+from isotrain.lab.page import curves, opening, page, paragraph, section, table
+from isotrain.lab.plots import PALETTE, Line, Panel
+
+OURS = "isotrain"
+
+
+def panels(document: dict[str, Any]) -> list[Panel]:
+    """A panel a problem: the training loss of every optimizer at its best rate, by share of the run."""
+    optimizers = list(dict.fromkeys(o for row in document["scores"].values() for o in row))
+    found = []
+    for problem, row in document["scores"].items():
+        lines = [
+            Line(
+                name,
+                _relative(row[name]["curve"]),
+                PALETTE[optimizers.index(name) % len(PALETTE)],
+                dashed=optimizers.index(name) >= len(PALETTE),
+                width=3.0 if name == OURS else 1.3,
+            )
+            for name in optimizers
+            if name in row
+        ]
+        found.append(Panel(problem, document["titles"][problem], lines, xlabel="part of the run, in hundredths"))
+    return found
+
+
+def _relative(curve: list[float]) -> list[float | None]:
+    """Over the first value, so that problems share an axis."""
+    first = next((abs(v) for v in curve if v), 1.0)
+    return [v / first for v in curve]
+
+
+def contest_page(document: dict[str, Any]) -> str:
+    """The whole page."""
+    scores = document["scores"]
+    optimizers = list(dict.fromkeys(o for row in scores.values() for o in row))
+    facts = {k: str(v) for k, v in document["facts"].items()}
+    parts = [
+        opening(
+            "The contest",
+            "The same networks from the same starts on the same minibatches. Every rival runs at the best of five "
+            "rates, chosen on each problem by its own training loss; isotrain has no rate and one setting everywhere.",
+            document["verdict"],
+            facts,
+        ),
+        section("Curves", paragraph("Training loss over its value at the start."), curves(panels(document))),
+    ]
+    measures = {
+        "loss": ("Training loss at equal steps", "Mean of the last tenth of the run, median over seeds."),
+        "timed": ("Training loss at equal seconds", "A rival has as many steps as fit into isotrain's time."),
+        "published": ("At the published rate, equal seconds", "What an untuned rival reaches."),
+        "held_out": ("Held-out loss", "On samples never trained on, median over seeds."),
+    }
+    for name, (title, words) in measures.items():
+        parts.append(section(title, paragraph(words), table(["", *scores], _rows(scores, optimizers, name), title)))
+    cost = table(["", *scores], _rows(scores, optimizers, "cost"), "cost")
+    parts.append(section("Time of a step over SGD's", paragraph("Blocks of ten steps, taken in turns."), cost))
+    return page("isotrain contest", parts, __version__)
+
+
+def _rows(scores: dict[str, Any], optimizers: list[str], name: str) -> list[tuple[str, list[tuple[str, str]]]]:
+    least = {p: min((s[name] for s in row.values() if s[name] is not None), default=None) for p, row in scores.items()}
+    rows = []
+    for optimizer in optimizers:
+        cells = []
+        for problem, row in scores.items():
+            value = row[optimizer][name] if optimizer in row else None
+            missing = optimizer not in row or (value is None and name in ("cost", "held_out", "published"))
+            text = "–" if missing else "diverged" if value is None else short(value)
+            cells.append((text, "strong" if value is not None and value == least[problem] else ""))
+        rows.append((optimizer, cells))
+    return rows
+
+
+def short(value: float) -> str:
+    """Three digits.
+
+    >>> short(0.01234), short(137.2)
+    ('0.0123', '137')
+    """
+    if not math.isfinite(value):
+        return "diverged"
+    return f"{value:.1e}" if 0 < abs(value) < 1e-3 else f"{value:.3g}"

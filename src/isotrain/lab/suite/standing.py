@@ -1,0 +1,162 @@
+"""Where the contest stands: every rival at the best of its rates, medians over seeds, beside isotrain."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from isotrain.lab.suite.contest import Entry, Results, best, length
+from isotrain.lab.suite.problems import PROBLEMS
+from isotrain.lab.suite.rivals import RIVALS
+
+OURS = "isotrain"
+
+
+@dataclass(frozen=True)
+class Score:
+    """One optimizer on one problem.
+
+    Attributes:
+        rate: the best of its grid by the training loss at equal steps; 0 for an optimizer without a rate.
+        seeds: runs the medians are of.
+        loss: training loss at equal steps, median.
+        low: least over the seeds.
+        high: largest over the seeds.
+        timed: training loss at equal seconds, median.
+        published: training loss at equal seconds at the published rate, one seed.
+        held_out: loss held out, median.
+        accuracy: share of right answers held out, median.
+        cost: time of a step over SGD's.
+        diverged: runs that diverged, of `runs` at all rates.
+        runs: runs at all rates.
+        curve: training loss of the seed-0 run at the best rate, up to equal steps.
+    """
+
+    rate: float
+    seeds: int
+    loss: float | None
+    low: float | None
+    high: float | None
+    timed: float | None
+    published: float | None
+    held_out: float | None
+    accuracy: float | None
+    cost: float | None
+    diverged: int
+    runs: int
+    curve: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The whole contest so far.
+
+    Attributes:
+        scores: problem -> optimizer -> its score.
+        verdict: the findings in words.
+        facts: how it was made.
+    """
+
+    scores: dict[str, dict[str, Score]]
+    verdict: list[str]
+    facts: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, as JSON can hold it."""
+        scores = {p: {o: asdict(s) for o, s in row.items()} for p, row in self.scores.items()}
+        titles = {p: PROBLEMS[p].title for p in scores}
+        return {"kind": "suite", "titles": titles, "scores": scores, "verdict": self.verdict, "facts": self.facts}
+
+    def save(self, path: str | Path) -> Path:
+        """Write the standing as its name says: ``.html``, ``.json`` or ``.png``."""
+        from isotrain.lab.report import save
+
+        return save(self, path)
+
+
+def standing(results: Results, problems: Sequence[str], optimizers: Sequence[str], share: float) -> Standing:
+    """Sum up the runs there are."""
+    scores: dict[str, dict[str, Score]] = {}
+    for name in problems:
+        steps = length(name, share)
+        ours = [e for e in results.of(name, OURS) if steps <= e.key.steps <= 2 * steps]
+        own_cost = next((e.cost for e in ours if e.cost), None)
+        row = {}
+        for optimizer in optimizers:
+            entries = [e for e in results.of(name, optimizer) if steps <= e.key.steps <= 2 * steps]
+            if entries:
+                row[optimizer] = _score(entries, optimizer, steps, own_cost, PROBLEMS[name].scale)
+        if row:
+            scores[name] = row
+    return Standing(scores, verdict(scores), {"share": share})
+
+
+def _score(entries: list[Entry], optimizer: str, steps: int, own_cost: float | None, scale: float) -> Score:
+    rate = best(entries, steps)
+    chosen = [e for e in entries if e.key.rate == rate]
+    cost = next((e.cost for e in entries if e.cost), None)
+    own, mine = own_cost or 1.0, cost or 1.0
+    equal = round(steps * own / mine)
+    losses = [e.at(steps) * scale for e in chosen]
+    timed = [e.at(min(equal, e.key.steps)) * scale for e in chosen]
+    default = RIVALS[optimizer].rate or 0.0
+    published = [e.at(min(equal, e.key.steps)) * scale for e in entries if e.key.seed == 0 and e.key.rate == default]
+    held = [e.held_out * scale for e in chosen if e.held_out is not None]
+    right = [e.accuracy for e in chosen if e.accuracy is not None]
+    first = next((e for e in chosen if e.key.seed == 0), chosen[0])
+    upto = max(1, round(len(first.curve) * steps / first.key.steps))
+    return Score(
+        rate=rate or 0.0,
+        seeds=len(chosen),
+        loss=_finite(statistics.median(losses)),
+        low=_finite(min(losses)),
+        high=_finite(max(losses)),
+        timed=_finite(statistics.median(timed)),
+        published=_finite(published[0]) if published else None,
+        held_out=statistics.median(held) if held else None,
+        accuracy=statistics.median(right) if right else None,
+        cost=cost,
+        diverged=sum(e.diverged_at is not None for e in entries),
+        runs=len(entries),
+        curve=[value * scale for value in first.curve[:upto]],
+    )
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _worth(value: float | None) -> float:
+    return math.inf if value is None else value
+
+
+def verdict(scores: dict[str, dict[str, Score]]) -> list[str]:
+    """On how many problems isotrain is at least as good, by each measure."""
+    both = {p: row for p, row in scores.items() if OURS in row and len(row) > 1}
+    if not both:
+        return ["Nothing to compare yet: isotrain and a rival must have run on the same problem."]
+    words = []
+    measures = (
+        ("Training loss at equal steps", "loss", "loss"),
+        ("Training loss at equal seconds", "loss", "timed"),
+        ("Training loss at equal seconds, rivals at their published rates", "loss", "published"),
+        ("Held-out loss", "held_out", "held_out"),
+    )
+    for title, own, other in measures:
+        won, lost = 0, []
+        for problem, row in both.items():
+            mine = _worth(getattr(row[OURS], own))
+            ahead = {o: _worth(getattr(s, other)) for o, s in row.items() if o != OURS}
+            better = [o for o, value in ahead.items() if value < mine]
+            won += not better
+            if better:
+                lost.append(f"{problem} ({', '.join(sorted(better, key=lambda o: ahead[o])[:3])})")
+        beaten = f"; behind on {'; '.join(lost)}" if lost else ""
+        words.append(f"{title}: ahead of every rival on {won} of {len(both)} problems{beaten}.")
+    broken = sum(row[OURS].diverged for row in both.values())
+    words.append(f"isotrain diverged in {broken} of {sum(row[OURS].runs for row in both.values())} runs.")
+    return words

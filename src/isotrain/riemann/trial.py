@@ -1,0 +1,70 @@
+"""A trial: the step is taken on the look's samples first, to see how far the outputs really move.
+
+The length comes from a quadratic model of one linearised step. Layers that move together may do more than that,
+most of all in the first steps of a deep net: where the true divergence exceeds the predicted one, the step is
+shortened until it does not. Everything compared is a scalar of the function, the same in all coordinates.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from isotrain.riemann.measure import Fresh
+from isotrain.riemann.motion import Motion, shift
+from isotrain.riemann.observe import look
+from isotrain.riemann.ranks import Ranks
+
+SURPRISE = 4.0
+"""How many times the predicted divergence the true one may be: the prediction is sampled."""
+LEAST = 0.25
+"""Below this share of the length the prediction no longer shrinks."""
+TRIALS = 6
+"""How often a step is shortened before the shortest is taken."""
+RECOVERY = 2.0
+"""By what the trust in the prediction may grow from look to look."""
+
+
+def trusted(
+    model: nn.Module, motions: list[Motion], fresh: Fresh, length: float, predicted: float, before: float, ranks: Ranks
+) -> float:
+    """Share of `length` that moves the outputs no further than predicted, times SURPRISE; `before` is the last one.
+
+    Args:
+        model: the user's own module.
+        motions: the step proposed.
+        fresh: the look.
+        length: the step's length.
+        predicted: divergence of the step at that length.
+        before: share at the last look.
+        ranks: processes that agree.
+    """
+    natural = [m for m in motions if m.natural]
+    share = min(1.0, before * RECOVERY)
+    if not natural or not predicted > 0 or not length > 0:
+        return share
+    kept = {p: p.detach().clone() for m in natural for p in m.units.parameters}
+    for _ in range(TRIALS):
+        shift(natural, share * length)
+        try:
+            true = ranks.mean(_divergence(model, fresh))
+        finally:
+            for p, value in kept.items():
+                p.copy_(value)
+        # A step that was shortened a lot is small by any measure: its divergence is noise beside the prediction.
+        most = SURPRISE * predicted * max(share, LEAST) ** 2
+        if true <= most:
+            break
+        share *= max(0.1, min(0.7, (most / true) ** 0.5)) if true < float("inf") else 0.1
+    return share
+
+
+def _divergence(model: nn.Module, fresh: Fresh) -> float:
+    total = 0.0
+    weight = sum(glance.call.samples for glance in fresh.glances)
+    for glance in fresh.glances:
+        with look(model, glance.call, {}) as seen:
+            for head in glance.heads:
+                moved = seen.outputs[head.place].detach().to(head.output.dtype)
+                apart = head.likelihood.divergence(head.output, moved, head.evidence.share)
+                total += float(apart) * head.likelihood.weight * glance.call.samples / weight
+    return total if total == total else float("inf")
