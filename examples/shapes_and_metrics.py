@@ -42,7 +42,7 @@ def row(shape: str, metric: str) -> None:
 
 
 print(f"{'shape':<15} {'metric':<15} {'loss':>6} {'right':>7} {'state':>6} {'keeps':>5}")
-for shape in ("diagonal", "quasi-diagonal", "unitwise", "kronecker", "kronecker-full"):
+for shape in ("polar", "diagonal", "quasi-diagonal", "unitwise", "kronecker", "kronecker-full"):
     row(shape, "signs")
 for metric in ("monte-carlo", "exact", "outer-product", "backpropagated"):
     row("quasi-diagonal", metric)

@@ -141,6 +141,8 @@ class Shape(ABC):
     """Whether moments are taken around the inputs' centre."""
     per_unit: bool = True
     """Whether the dual norm of a gradient is a sum of non-negative terms, one a unit."""
+    divergence: float = 0.01
+    """How far a step may move the outputs, as a share of the loss (see steplength)."""
     responsive: bool = False
     """Whether it needs the variance of the units' responses."""
     together: bool = False

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from isotrain.errors import BadOption, NoBackward, NotObserved
 from isotrain.likelihood.base import Likelihood
-from isotrain.riemann import options, saved, scaling, steplength
+from isotrain.riemann import options, saved, scaling
 from isotrain.riemann.average import EAGER_STEPS, due
 from isotrain.riemann.claims import Change, claims
 from isotrain.riemann.hooks import watch
@@ -33,7 +33,7 @@ from isotrain.riemann.plainrule import plain_step
 from isotrain.riemann.probes import probe
 from isotrain.riemann.ranks import Ranks
 from isotrain.riemann.record import Recorder, entrance, innermost
-from isotrain.riemann.trial import trusted
+from isotrain.riemann.trial import shared_length
 from isotrain.riemann.units import Units
 
 LikelihoodLike = str | Likelihood
@@ -154,11 +154,7 @@ class Riemannian(Optimizer):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group with options of its own; its parameters belong to the model."""
         group = dict(param_group)
-        if "lr" in group:
-            group.setdefault("natural", False) if group["lr"] is not None else group.update(lr=1.0, natural=True)
-        if group.get("shape", self.defaults["shape"]) != self.defaults["shape"] or "lr" in group:
-            natural = group.get("natural", self.defaults["natural"])
-            group.setdefault("momentum", options.momentum_of(natural, group.get("shape", self.defaults["shape"])))
+        options.complete_group(group, self.defaults)
         options.check_group(group, self.defaults, _PROGRESS)
         super().add_param_group(group)
         try:
@@ -244,12 +240,8 @@ class Riemannian(Optimizer):
         dual = require_finite(motions, self._network.names)
         for p in self._network.plain:
             require_finite_gradient(p, self._network.names)
-        now = {**lead, **progress}
-        length = steplength.natural_length(now["curvature"], dual, min(now["loss"], now["first_loss"]))
-        if fresh is not None and length > 0:
-            predicted = length**2 * now["curvature"] * dual / 2
-            progress["trust"] = trusted(self._root, motions, fresh, length, predicted, lead["trust"], self._ranks)
-        shift(motions, length * progress.get("trust", lead["trust"]))
+        length = shared_length(self._root, motions, fresh, lead, progress, dual, self._ranks)
+        shift(motions, length)
         keep(motions, self.state)
         for group in self.param_groups:
             plain = [p for p in group["params"] if p in self._network.plain and p.grad is not None]

@@ -46,6 +46,16 @@ def momentum_of(natural: bool, shape: str) -> float:
     return 0.9 if natural and shape == "polar" else 0.0
 
 
+def complete_group(group: dict[str, Any], defaults: Mapping[str, Any]) -> None:
+    """Fill in what follows from the options a parameter group names itself."""
+    if "lr" in group:
+        group.setdefault("natural", False) if group["lr"] is not None else group.update(lr=1.0, natural=True)
+    if "lr" in group or "shape" in group:
+        whole = {**defaults, **group}
+        if (whole["natural"], whole["shape"]) != (defaults["natural"], defaults["shape"]):
+            group.setdefault("momentum", momentum_of(whole["natural"], whole["shape"]))
+
+
 def check_group(group: Mapping[str, Any], defaults: Mapping[str, Any], progress: Iterable[str]) -> None:
     """Raise UnknownName or BadOption for a parameter group that is not one."""
     for name in set(group) - {"params", *defaults, *progress, "initial_lr", "param_names"}:

@@ -5,7 +5,8 @@ along it repeats those and starves the rest. The polar factor of the gradient gi
 length (Muon's step), but means something only in coordinates that mean something. Here they do: inputs centred
 and divided by their own deviation, units by the root mean square of their own errors. And instead of iterating
 to the whole polar factor at every step, the RANK strongest directions are followed from look to look, and at a
-step they alone are shortened to the length of the others: two thin products.
+step they alone are shortened to the length of the others: two thin products. Weak directions are never made
+longer: that would amplify rounding, and two ways to write one network would part.
 
 Letters: units.py; r direction.
 """
@@ -17,15 +18,13 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from isotrain.riemann.blocks import DUST, Inputs, Seen, Shape, State, is_dust, remembered_range, varied_range
+from isotrain.riemann.blocks import Inputs, Seen, Shape, State, is_dust, remembered_range, varied_range
 from isotrain.riemann.diagonal import quotient
 
 RANK = 16
 """Directions that are followed. Matrices of less than twice as many rows or columns are followed whole."""
 COMMON = 0.1
 """Share of the layer's mean in a unit's squared error (in units of its response): a floor for units that rarely err."""
-MOST_GAIN = 30.0
-"""How much longer a weak direction may become where all are followed: rounding must not be blown up."""
 
 
 class Polar(Shape):
@@ -40,14 +39,15 @@ class Polar(Shape):
     >>> state = {"mean": 0 * ones, "spread": ones, "range": 0 * ones, "factor": ones, "response": ones}
     >>> v, v0 = torch.tensor([[[4.0, 0.0], [0.0, 2.0]]]), torch.zeros(1, 2)
     >>> delta, _ = shape.solve(shape.aim(shape.ready(state, 0.1), {}, v, v0), v, v0)
-    >>> delta.round(decimals=3)
+    >>> delta.round(decimals=3)  # the mean of 4 and 2 is the longest a direction may be
     tensor([[[3., 0.],
-             [0., 3.]]])
+             [0., 2.]]])
     """
 
     name = "polar"
     per_unit = False
     responsive = True
+    divergence = 0.0025
 
     def moments(self, seen: Seen, biased: bool) -> State:
         """Count, sum and square of the inputs; squares of the errors."""
@@ -127,7 +127,9 @@ class Polar(Shape):
         size_gr = rows_gri.square().sum(-1)
         if rows0_gr is not None:
             size_gr = size_gr + rows0_gr.square()
-        cut_gr = 1 - self._gain(state, size_gr.sqrt(), whole=left_gkr.shape[-1] >= _least(v_gki, v0_gk))
+        length_gr = size_gr.sqrt()
+        target_gr = (state["tail"] * length_gr.mean(-1)).unsqueeze(-1).expand_as(length_gr)
+        cut_gr = (1 - quotient(target_gr, length_gr)).clamp_min(0)
         right_gri = rows_gri * (cut_gr.unsqueeze(-1) * inputs_gi.unsqueeze(-2))
         squares_gi, squares_gk = inputs_gi.square(), units_gk.square()
         delta = (v_gki * squares_gi.unsqueeze(-2)).mul_(squares_gk.unsqueeze(-1))
@@ -139,24 +141,12 @@ class Polar(Shape):
         delta = torch.baddbmm(delta, left, right, alpha=-1)
         return delta, delta0 - (delta @ mean_gi.unsqueeze(-1)).squeeze(-1)
 
-    @staticmethod
-    def _gain(state: Mapping[str, Tensor], length_gr: Tensor, whole: bool) -> Tensor:
-        """[g,r] what every direction is multiplied by; 0 where it is rounding alone."""
-        target = (state["tail"] * length_gr.mean(-1)).unsqueeze(-1)
-        gain = quotient(target.expand_as(length_gr), length_gr).clamp_max(MOST_GAIN if whole else 1.0)
-        dust = DUST * torch.finfo(length_gr.dtype).eps * length_gr.amax(-1, keepdim=True)
-        return torch.where(length_gr > dust, gain, 0)
-
 
 def _average(old: State, new: State, share: float, biased: bool) -> State:
     apart = new["mean"] - old["mean"]
     state = {name: torch.lerp(old[name], new[name], share) for name in ("mean", "spread", "factor", "response")}
     state["spread"] = torch.addcmul(state["spread"], apart, apart, value=share * (1 - share) if biased else 0.0)
     return state
-
-
-def _least(v_gki: Tensor, v0_gk: Tensor | None) -> int:
-    return min(v_gki.shape[-2], v_gki.shape[-1] + (v0_gk is not None))
 
 
 def _standardised(state: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None) -> Tensor:

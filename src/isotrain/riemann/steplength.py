@@ -18,8 +18,6 @@ from isotrain.riemann.blocks import Shape
 
 NEWTON = 0.3
 """Fraction of the Newton length."""
-DIVERGENCE = 0.0025
-"""Kullback-Leibler divergence of a step, as a fraction of the current loss."""
 UNIT = 0.1
 """Root mean square change of a unit's pre-activation, as a fraction of its spread."""
 MEMORY = 0.9
@@ -105,21 +103,21 @@ def smooth(old: float, new: float, looks: int) -> float:
     return (1 - share) * old + share * new
 
 
-def natural_length(curvature: float, dual: float, loss: float) -> float:
-    """The length of the step, given rho, v'w and the loss.
+def natural_length(curvature: float, dual: float, loss: float, divergence: float) -> float:
+    """The length of the step, given rho, v'w, the loss, and the divergence allowed as a share of it.
 
     A loss that is not positive (the logarithm of a density) sets no scale for a divergence: the fraction of
     the Newton length alone holds then.
 
-    >>> natural_length(2.0, 0.0, 1.0)
+    >>> natural_length(2.0, 0.0, 1.0, 0.01)
     0.0
-    >>> round(natural_length(2.0, 1.0, 1.0), 6), natural_length(2.0, 1e-9, 1.0)
-    (0.05, 0.15)
-    >>> natural_length(2.0, 1.0, -1.0)
+    >>> round(natural_length(2.0, 1.0, 1.0, 0.01), 6), natural_length(2.0, 1e-9, 1.0, 0.01)
+    (0.1, 0.15)
+    >>> natural_length(2.0, 1.0, -1.0, 0.01)
     0.15
     """
     if not curvature > 0 or not dual > 0:
         return 0.0
     if not loss > 0:
         return NEWTON / curvature
-    return min(NEWTON / curvature, math.sqrt(2 * DIVERGENCE * loss / (curvature * dual)))
+    return min(NEWTON / curvature, math.sqrt(2 * divergence * loss / (curvature * dual)))

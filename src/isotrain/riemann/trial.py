@@ -7,12 +7,16 @@ shortened until it does not. Everything compared is a scalar of the function, th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import nn
 
 from isotrain.riemann.measure import Fresh
-from isotrain.riemann.motion import Motion, shift
+from isotrain.riemann.motion import Motion, Progress, shift
 from isotrain.riemann.observe import look
 from isotrain.riemann.ranks import Ranks
+from isotrain.riemann.steplength import natural_length
 
 SURPRISE = 4.0
 """How many times the predicted divergence the true one may be: the prediction is sampled."""
@@ -22,6 +26,25 @@ TRIALS = 6
 """How often a step is shortened before the shortest is taken."""
 RECOVERY = 2.0
 """By what the trust in the prediction may grow from look to look."""
+
+
+def shared_length(
+    model: nn.Module,
+    motions: list[Motion],
+    fresh: Fresh | None,
+    lead: Mapping[str, Any],
+    progress: Progress,
+    dual: float,
+    ranks: Ranks,
+) -> float:
+    """The length of the natural step; at a look it is tried first, and the trust in it joins `progress`."""
+    now = {**lead, **progress}
+    most = min((m.shape.divergence for m in motions if m.natural), default=0.0)
+    length = natural_length(now["curvature"], dual, min(now["loss"], now["first_loss"]), most)
+    if fresh is not None and length > 0:
+        predicted = length**2 * now["curvature"] * dual / 2
+        progress["trust"] = trusted(model, motions, fresh, length, predicted, lead["trust"], ranks)
+    return length * float(progress.get("trust", lead["trust"]))
 
 
 def trusted(
