@@ -168,8 +168,8 @@ class Shape(ABC):
         """Add what solving needs and averaging does not (inverses)."""
         return state
 
-    def aim(self, state: State, old: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None) -> State:
-        """Add, at a look, what depends on the gradient; `old` is the state before."""
+    def aim(self, state: State, v_gki: Tensor, v0_gk: Tensor | None) -> State:
+        """Add what depends on the gradient, at every step; names that begin with _ are of this step alone."""
         return state
 
     def host(self, raw: State, guest_gki: Tensor, inputs: Inputs) -> State:

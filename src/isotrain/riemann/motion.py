@@ -59,6 +59,23 @@ class Motion:
             self.state = {**self.state, "curvature": torch.tensor(now, dtype=torch.float64)}
             self.scale = 1 / now
 
+    def calm(self, dual: float) -> float:
+        """Shorten a block whose dual norm leaps: its curvature was not measured along such a direction.
+
+        Clipping by a norm, but by one that does not depend on coordinates. Gives the dual norm that is left.
+        """
+        if not dual > 0:
+            return dual
+        usual = float(self.state["usual"]) if "usual" in self.state else dual
+        most = steplength.LEAP * usual
+        held = min(dual, most)
+        self.state = {**self.state, "usual": torch.tensor(0.9 * usual + 0.1 * held, dtype=torch.float64)}
+        if not held < dual:
+            return dual
+        share = math.sqrt(most / dual)
+        self.scale *= share
+        return dual * share
+
     @property
     def natural(self) -> bool:
         """Whether the natural length applies."""
@@ -79,7 +96,7 @@ def propose(
         share = share_of_new(looks, group["decay"])
         state = shape.merge(old if measured else None, fresh, share, units.bias is not None, group["damping"])
         state = shape.ready(state, group["damping"])
-        state |= {name: old[name] for name in ("reach", "curvature") if name in old}
+        state |= {name: old[name] for name in ("reach", "curvature", "usual", "basis") if name in old}
     elif not measured:
         raise NotObserved(
             f"layer '{units.name}' has a gradient for the first time between two looks: it was not part of "
@@ -90,18 +107,14 @@ def propose(
     kept: State = {}
     if group["momentum"]:
         v, v0, kept = averaged(old, v, v0, group["momentum"])
-    if fresh is not None:
-        state = shape.aim(state, old, v, v0)
+    state = shape.aim(state, v, v0)
     delta, delta0 = shape.solve(state, v, v0)
-    if shape.per_unit:
+    if "_dual" in state:  # known without the cancellation of large inputs' means
+        dual = (state["_dual"] / v.shape[1]).unsqueeze(-1).expand(v.shape[:2])
+    else:
         dual = torch.einsum("gki,gki->gk", v, delta)
         if v0 is not None and delta0 is not None:
             dual = dual + v0 * delta0
-    else:
-        whole = torch.dot(v.reshape(-1), delta.reshape(-1))
-        if v0 is not None and delta0 is not None:
-            whole = whole + torch.dot(v0.reshape(-1), delta0.reshape(-1))
-        dual = (whole / math.prod(v.shape[:2])).expand(v.shape[:2])
     scale = 1 / float(state["curvature"]) if group["natural"] and "curvature" in state else 1.0
     return Motion(group, units, shape, state, delta, delta0, dual, kept, scale)
 
@@ -169,7 +182,7 @@ def measure_along(motions: list[Motion], fresh: Fresh, lead: Mapping[str, Any], 
 
 
 def require_finite(motions: list[Motion], names: Mapping[nn.Parameter, str]) -> float:
-    """The dual norm of the whole natural step.
+    """The dual norm of the whole natural step, after `calm` has tempered every block.
 
     Raises:
         NotFinite: a gradient or a direction is NaN or infinite.
@@ -188,7 +201,7 @@ def require_finite(motions: list[Motion], names: Mapping[nn.Parameter, str]) -> 
                 f"the step of layer '{m.units.name}' is not finite though its gradient is: its metric overflowed. "
                 "Nothing was changed; use float32 or float64 parameters, or damping > 0."
             )
-    return float(sum(one for one, m in zip(sums, motions, strict=True) if m.natural))
+    return float(sum(m.calm(one) for one, m in zip(sums, motions, strict=True) if m.natural))
 
 
 def require_finite_gradient(p: nn.Parameter, names: Mapping[nn.Parameter, str]) -> None:
@@ -235,7 +248,8 @@ def keep(motions: list[Motion], state: MutableMapping[Any, Any]) -> None:
     for m in motions:
         kept = state[m.units.anchor]
         for name, value in {**m.state, **m.momentum}.items():
-            kept[m.units.key + name] = value
+            if not name.startswith("_"):
+                kept[m.units.key + name] = value
 
 
 def _pieces(units: Units, delta: Tensor) -> list[Tensor]:

@@ -4,8 +4,8 @@ A gradient is mostly a few directions: one large pattern of units answering one 
 along it repeats those and starves the rest. The polar factor of the gradient gives every direction the same
 length (Muon's step), but means something only in coordinates that mean something. Here they do: inputs centred
 and divided by their own deviation, units by the root mean square of their own errors. And instead of iterating
-to the whole polar factor at every step, the RANK strongest directions are followed from look to look, and at a
-step they alone are shortened to the length of the others: two thin products. Weak directions are never made
+to the whole polar factor at every step, the RANK strongest directions are followed from step to step, and they
+alone are shortened to the length of the others: three thin products. Weak directions are never made
 longer: that would amplify rounding, and two ways to write one network would part.
 
 Letters: units.py; r direction.
@@ -14,6 +14,7 @@ Letters: units.py; r direction.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -23,6 +24,8 @@ from isotrain.riemann.diagonal import quotient
 
 RANK = 16
 """Directions that are followed. Matrices of less than twice as many rows or columns are followed whole."""
+NEGLIGIBLE = 1e-3
+"""Directions this much shorter than the longest are not followed."""
 COMMON = 0.1
 """Share of the layer's mean in a unit's squared error (in units of its response): a floor for units that rarely err."""
 
@@ -38,7 +41,7 @@ class Polar(Shape):
     >>> shape, ones = Polar(), torch.ones(1, 2)
     >>> state = {"mean": 0 * ones, "spread": ones, "range": 0 * ones, "factor": ones, "response": ones}
     >>> v, v0 = torch.tensor([[[4.0, 0.0], [0.0, 2.0]]]), torch.zeros(1, 2)
-    >>> delta, _ = shape.solve(shape.aim(shape.ready(state, 0.1), {}, v, v0), v, v0)
+    >>> delta, _ = shape.solve(shape.aim(shape.ready(state, 0.1), v, v0), v, v0)
     >>> delta.round(decimals=3)  # the mean of 4 and 2 is the longest a direction may be
     tensor([[[3., 0.],
              [0., 2.]]])
@@ -97,49 +100,99 @@ class Polar(Shape):
         state["units"] = torch.where(square > 0, square, torch.inf).rsqrt()
         return state
 
-    def aim(self, state: State, old: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None) -> State:
-        """Follow the strongest directions, one turn of subspace iteration on from the last look."""
-        z_gkj = _standardised(state, v_gki, v0_gk)
-        least = min(z_gkj.shape[-2:])
-        rank = least if least < 2 * RANK else RANK
-        start, turns = (old["basis"], 1) if "basis" in old else (_largest_columns(z_gkj, rank), 3)
-        basis_gkr = start
-        for _ in range(turns):
-            # Made orthogonal on either side: the square of Z would lose half of the digits of its weak directions.
-            basis_gkr = torch.linalg.qr(z_gkj @ torch.linalg.qr(z_gkj.mT @ basis_gkr).Q).Q
-        basis_gkr = basis_gkr * (z_gkj != 0).any(
-            -1, keepdim=True
-        )  # a dead unit has no part in a direction, or rounding
-        size_gr = (basis_gkr.mT @ z_gkj).square().sum(-1)
-        rest = (z_gkj.square().sum((-1, -2)) - size_gr.sum(-1)).clamp_min(0)
-        tail = (rest / max(1, least - rank)).sqrt() if rank < least else size_gr.sqrt().mean(-1)
-        return {**state, "basis": basis_gkr, "tail": quotient(tail, size_gr.sqrt().mean(-1))}
+    def aim(self, state: State, v_gki: Tensor, v0_gk: Tensor | None) -> State:
+        """Follow the strongest directions by half a subspace iteration, and find how much each is too long."""
+        inputs_gi, units_gk1, mean_gi = state["inputs"].unsqueeze(-2), state["units"].unsqueeze(-1), state["mean"]
+        centred = v_gki
+        if v0_gk is not None:
+            centred = torch.addcmul(v_gki, v0_gk.unsqueeze(-1), mean_gi.unsqueeze(-2), value=-1)
+        scaled = Scaled(centred, v0_gk, inputs_gi, units_gk1)
+        basis_gkr = state["basis"] if "basis" in state else scaled.start()
+        rows_grj = scaled.rows(basis_gkr)
+        turn_grr, scale_gr = _principal(rows_grj @ rows_grj.mT)
+        along_grj, basis_gkr = scale_gr.unsqueeze(-1) * (turn_grr.mT @ rows_grj), basis_gkr @ turn_grr
+        left_gkr = scaled.columns(along_grj)
+        turn_grr, scale_gr = _principal(left_gkr.mT @ left_gkr)
+        along_grj, left_gkr, basis_gkr = turn_grr.mT @ along_grj, left_gkr @ turn_grr, basis_gkr @ turn_grr
+        length_gr = left_gkr.square().sum(-2).sqrt()
+        step = (centred * inputs_gi.square()).mul_(units_gk1.square())
+        total_g = torch.linalg.vecdot(centred.flatten(1), step.flatten(1))
+        if v0_gk is not None:
+            total_g = total_g + (state["units"] * v0_gk).square().sum(-1)
+        rest_g = (total_g - length_gr.square().sum(-1)).clamp_min(0)
+        others = scaled.least - length_gr.shape[-1]
+        usual_g = (rest_g / others).sqrt() if others else length_gr.mean(-1)
+        cut_gr = (1 - quotient(usual_g.unsqueeze(-1).expand_as(length_gr), length_gr)).clamp_min(0)
+        found_gr = scale_gr.unsqueeze(-2)
+        basis_gkr = torch.where(found_gr > 0, left_gkr * found_gr, basis_gkr)
+        return {
+            **state,
+            "basis": basis_gkr,
+            "_step": step,
+            "_cut": left_gkr * units_gk1 * cut_gr.unsqueeze(-2),
+            "_along": along_grj,
+            "_dual": total_g - (cut_gr * length_gr.square()).sum(-1),
+        }
 
     def solve(self, state: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """The formula above, without forming Z: a scaling of the gradient less a product of rank r + 1."""
-        inputs_gi, units_gk, mean_gi = state["inputs"], state["units"], state["mean"]
-        left_gkr = state["basis"] * units_gk.unsqueeze(-1)
-        rows_gri = left_gkr.mT @ v_gki
-        rows0_gr = None if v0_gk is None else (left_gkr.mT @ v0_gk.unsqueeze(-1)).squeeze(-1)
-        if rows0_gr is not None:
-            rows_gri = torch.addcmul(rows_gri, rows0_gr.unsqueeze(-1), mean_gi.unsqueeze(-2), value=-1)
-        rows_gri = rows_gri * inputs_gi.unsqueeze(-2)
-        size_gr = rows_gri.square().sum(-1)
-        if rows0_gr is not None:
-            size_gr = size_gr + rows0_gr.square()
-        length_gr = size_gr.sqrt()
-        target_gr = (state["tail"] * length_gr.mean(-1)).unsqueeze(-1).expand_as(length_gr)
-        cut_gr = (1 - quotient(target_gr, length_gr)).clamp_min(0)
-        right_gri = rows_gri * (cut_gr.unsqueeze(-1) * inputs_gi.unsqueeze(-2))
-        squares_gi, squares_gk = inputs_gi.square(), units_gk.square()
-        delta = (v_gki * squares_gi.unsqueeze(-2)).mul_(squares_gk.unsqueeze(-1))
-        if v0_gk is None or rows0_gr is None:
-            return torch.baddbmm(delta, left_gkr, right_gri, alpha=-1), None
-        delta0 = squares_gk * v0_gk - (left_gkr @ (cut_gr * rows0_gr).unsqueeze(-1)).squeeze(-1)
-        left = torch.cat([left_gkr, (squares_gk * v0_gk).unsqueeze(-1)], -1)
-        right = torch.cat([right_gri, (squares_gi * mean_gi).unsqueeze(-2)], -2)
-        delta = torch.baddbmm(delta, left, right, alpha=-1)
-        return delta, delta0 - (delta @ mean_gi.unsqueeze(-1)).squeeze(-1)
+        """The scaled gradient less what is too long of its strongest directions."""
+        width = v_gki.shape[-1]
+        along_gri = state["_along"][..., :width] * state["inputs"].unsqueeze(-2)
+        delta = torch.baddbmm(state["_step"], state["_cut"], along_gri, alpha=-1)
+        if v0_gk is None:
+            return delta, None
+        delta0 = state["units"].square() * v0_gk - (state["_cut"] @ state["_along"][..., width:]).squeeze(-1)
+        return delta, delta0 - (delta @ state["mean"].unsqueeze(-1)).squeeze(-1)
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """The standardised gradient Z [g,k,j] of a layer, not formed: j is the inputs and, with a bias, one more."""
+
+    centred_gki: Tensor
+    bias_gk: Tensor | None
+    inputs_g1i: Tensor
+    units_gk1: Tensor
+
+    @property
+    def least(self) -> int:
+        """Most directions Z can have."""
+        k, i = self.centred_gki.shape[-2:]
+        return min(k, i + (self.bias_gk is not None))
+
+    def rows(self, basis_gkr: Tensor) -> Tensor:
+        """[g,r,j] the basis applied to Z from the left."""
+        left = (basis_gkr * self.units_gk1).mT
+        rows = (left @ self.centred_gki) * self.inputs_g1i
+        return rows if self.bias_gk is None else torch.cat([rows, left @ self.bias_gk.unsqueeze(-1)], -1)
+
+    def columns(self, along_grj: Tensor) -> Tensor:
+        """[g,k,r] Z applied to directions of the inputs."""
+        width = self.centred_gki.shape[-1]
+        columns = self.centred_gki @ (along_grj[..., :width] * self.inputs_g1i).mT
+        if self.bias_gk is not None:
+            columns = columns + self.bias_gk.unsqueeze(-1) * along_grj[..., width:].mT
+        return columns * self.units_gk1
+
+    def start(self) -> Tensor:
+        """[g,k,r] where the search begins: the largest columns, since a draw would not follow the units elsewhere."""
+        rank = self.least if self.least < 2 * RANK else RANK
+        z = self.centred_gki * self.inputs_g1i * self.units_gk1
+        if self.bias_gk is not None:
+            z = torch.cat([z, (self.bias_gk.unsqueeze(-1) * self.units_gk1)], -1)
+        largest = z.square().sum(-2).topk(rank, -1).indices
+        return z.gather(-1, largest.unsqueeze(-2).expand(-1, z.shape[-2], -1))
+
+
+def _principal(gram_grr: Tensor) -> tuple[Tensor, Tensor]:
+    """[g,r,r] the turn to the principal axes, and [g,r] one over the lengths along them; 0 for the negligible.
+
+    Done with the small matrix of products: that loses half of the digits, so directions a thousandth as long as the
+    longest are let go. They would not be shortened anyway.
+    """
+    square_gr, turn_grr = torch.linalg.eigh(gram_grr.double())
+    negligible = square_gr <= square_gr[..., -1:] * NEGLIGIBLE**2
+    return turn_grr.to(gram_grr), torch.where(negligible, torch.inf, square_gr).rsqrt().to(gram_grr)
 
 
 def _average(old: State, new: State, share: float, biased: bool) -> State:
@@ -147,18 +200,3 @@ def _average(old: State, new: State, share: float, biased: bool) -> State:
     state = {name: torch.lerp(old[name], new[name], share) for name in ("mean", "spread", "factor", "response")}
     state["spread"] = torch.addcmul(state["spread"], apart, apart, value=share * (1 - share) if biased else 0.0)
     return state
-
-
-def _standardised(state: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None) -> Tensor:
-    """[g,k,i], with a bias [g,k,i+1]: the gradient in coordinates that do not depend on how the layer was written."""
-    units = state["units"].unsqueeze(-1)
-    if v0_gk is None:
-        return v_gki * state["inputs"].unsqueeze(-2) * units
-    centred = torch.addcmul(v_gki, v0_gk.unsqueeze(-1), state["mean"].unsqueeze(-2), value=-1)
-    return torch.cat([centred * state["inputs"].unsqueeze(-2), v0_gk.unsqueeze(-1)], -1) * units
-
-
-def _largest_columns(z_gkj: Tensor, rank: int) -> Tensor:
-    """[g,k,r] where the search for directions starts: a draw would not follow the units to new places."""
-    largest = z_gkj.square().sum(-2).topk(rank, -1).indices
-    return z_gkj.gather(-1, largest.unsqueeze(-2).expand(-1, z_gkj.shape[-2], -1))

@@ -20,6 +20,8 @@ NEWTON = 0.3
 """Fraction of the Newton length."""
 UNIT = 0.1
 """Root mean square change of a unit's pre-activation, as a fraction of its spread."""
+LEAP = 4.0
+"""How many times its usual dual norm (a squared length) a block may have."""
 MEMORY = 0.9
 """What the logarithm of the curvature keeps at a refresh."""
 
