@@ -190,7 +190,8 @@ def _principal(gram_grr: Tensor) -> tuple[Tensor, Tensor]:
     Done with the small matrix of products: that loses half of the digits, so directions a thousandth as long as the
     longest are let go. They would not be shortened anyway.
     """
-    square_gr, turn_grr = torch.linalg.eigh(gram_grr.double())
+    # A gradient that is not finite is refused by its dual norm, with a word about the parameter: not here.
+    square_gr, turn_grr = torch.linalg.eigh(gram_grr.double().nan_to_num(0.0, 0.0, 0.0))
     negligible = square_gr <= square_gr[..., -1:] * NEGLIGIBLE**2
     return turn_grr.to(gram_grr), torch.where(negligible, torch.inf, square_gr).rsqrt().to(gram_grr)
 
