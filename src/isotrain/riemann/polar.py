@@ -181,7 +181,10 @@ class Scaled:
         if self.bias_gk is not None:
             z = torch.cat([z, (self.bias_gk.unsqueeze(-1) * self.units_gk1)], -1)
         largest = z.square().sum(-2).topk(rank, -1).indices
-        return z.gather(-1, largest.unsqueeze(-2).expand(-1, z.shape[-2], -1))
+        basis = torch.linalg.qr(
+            z.nan_to_num(0.0, 0.0, 0.0).gather(-1, largest.unsqueeze(-2).expand(-1, z.shape[-2], -1))
+        ).Q
+        return basis * (z != 0).any(-1, keepdim=True)  # a dead unit has no part in a direction, not even by rounding
 
 
 def _principal(gram_grr: Tensor) -> tuple[Tensor, Tensor]:

@@ -65,6 +65,11 @@ class Entry:
     cost: float | None
     diverged_at: int | None
 
+    @property
+    def diverged(self) -> bool:
+        """Whether the loss stopped being finite, or ended above where it began."""
+        return self.diverged_at is not None or not self.at(self.key.steps) < self.curve[0]
+
     def at(self, steps: int) -> float:
         """Mean loss of the tenth of the run before that step; infinite for a run that diverged before it.
 

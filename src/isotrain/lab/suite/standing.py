@@ -31,7 +31,7 @@ class Score:
         held_out: loss held out, median.
         accuracy: share of right answers held out, median.
         cost: time of a step over SGD's.
-        diverged: runs that diverged, of `runs` at all rates.
+        diverged: runs whose loss was not finite or ended above where it began, of `runs` at all rates.
         runs: runs at all rates.
         curve: training loss of the seed-0 run at the best rate, up to equal steps.
     """
@@ -120,7 +120,7 @@ def _score(entries: list[Entry], optimizer: str, steps: int, own_cost: float | N
         held_out=statistics.median(held) if held else None,
         accuracy=statistics.median(right) if right else None,
         cost=cost,
-        diverged=sum(e.diverged_at is not None for e in entries),
+        diverged=sum(e.diverged for e in entries),
         runs=len(entries),
         curve=[value * scale for value in first.curve[:upto]],
     )

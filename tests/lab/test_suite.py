@@ -1,0 +1,123 @@
+"""The contest: what is run, what is kept, how it is summed up."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+
+from isotrain.errors import BadOption, UnknownName
+from isotrain.lab.suite.contest import Entry, Key, Results, best, length, planned, run
+from isotrain.lab.suite.problems import PROBLEMS
+from isotrain.lab.suite.race import race
+from isotrain.lab.suite.rivals import RIVALS
+from isotrain.lab.suite.standing import standing
+
+
+def entry(optimizer: str, rate: float, seed: int, final: float, steps: int = 300, diverged: int | None = None) -> Entry:
+    curve = [final * 2] * 90 + [final] * 10
+    return Entry(Key("digits", optimizer, rate, seed, steps), curve, final * 1.5, 0.9, None, diverged)
+
+
+def test_ten_problems_and_their_rivals():
+    assert len(PROBLEMS) == 10
+    assert {"isotrain", "adam", "adamw-cosine", "muon", "soap", "shampoo", "kron", "prodigy", "k-fac"} <= set(RIVALS)
+    assert RIVALS["adam"].rates == [0.000215, 0.000464, 0.001, 0.00215, 0.00464]
+    assert RIVALS["isotrain"].rates == [0.0]
+
+
+def test_a_run_is_the_same_run_again():
+    key = Key("digits", "adam", 0.001, 0, 60)
+    one, two = run(key), run(key)
+    assert one == two and one.diverged_at is None and one.held_out is not None
+    assert one.curve[-1] < one.curve[0]
+    assert run(Key("digits", "adam", 0.001, 1, 60)).curve != one.curve
+
+
+def test_a_divergence_is_a_result():
+    found = run(Key("digits", "sgd", 1e38, 0, 60))
+    assert found.diverged_at is not None and found.held_out is None and found.at(60) == math.inf
+    assert found.diverged and run(Key("digits", "sgd", 1e20, 0, 60)).diverged
+
+
+def test_results_are_kept_and_read_again(tmp_path):
+    results = Results(tmp_path)
+    results.add(entry("adam", 0.001, 0, 0.5))
+    results.add(entry("isotrain", 0.0, 0, 0.1))
+    again = Results(tmp_path)
+    assert again.entries == results.entries
+    assert [p.name for p in tmp_path.iterdir()] == ["digits.json"]
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"kind": "contest", "version": 99, "runs": []}', '{"kind": "audit"}'])
+def test_a_file_from_elsewhere_is_refused(tmp_path, content):
+    (tmp_path / "digits.json").write_text(content)
+    with pytest.raises(BadOption, match=r"digits.json is not a file of contest results"):
+        Results(tmp_path)
+
+
+def test_other_seeds_follow_at_the_best_rate(tmp_path):
+    results = Results(tmp_path)
+    steps = round(length("digits") * 1.5)
+    first = list(planned(results, ["digits"], ["adam"], 3, 1.0))
+    assert [k.rate for k in first] == RIVALS["adam"].rates and {k.steps for k in first} == {steps}
+    for key in first:
+        results.add(entry("adam", key.rate, 0, 1.0 + abs(key.rate - 0.00215), steps))
+    then = list(planned(results, ["digits"], ["adam"], 3, 1.0))
+    assert [(k.rate, k.seed) for k in then] == [(0.00215, 1), (0.00215, 2)]
+    assert best(results.of("digits", "adam"), 300) == 0.00215
+
+
+def test_the_standing_counts_wins_and_losses(tmp_path):
+    results = Results(tmp_path)
+    for seed in range(3):
+        results.add(entry("isotrain", 0.0, seed, 0.1 + 0.01 * seed))
+    for rate in RIVALS["momentum"].rates:
+        results.add(entry("momentum", rate, 0, 0.2, 450, diverged=7 if rate > 0.02 else None))
+    found = standing(results, ["digits"], ["isotrain", "momentum"], 1.0)
+    ours, theirs = found.scores["digits"]["isotrain"], found.scores["digits"]["momentum"]
+    assert ours.loss == pytest.approx(0.11) and (ours.low, ours.high) == pytest.approx((0.10, 0.12))
+    assert theirs.diverged == 2 and theirs.runs == 5
+    assert "ahead of every rival on 1 of 1 problems" in found.verdict[0]
+    results.add(entry("adam", 0.001, 0, 0.01, 450))
+    worse = standing(results, ["digits"], ["isotrain", "momentum", "adam"], 1.0)
+    assert "0 of 1 problems; behind on digits (adam)" in worse.verdict[0]
+    page = worse.save(tmp_path / "contest.html").read_text()
+    assert "<svg" in page and "momentum" in page and "http" not in page.replace("http-equiv", "")
+    assert worse.save(tmp_path / "contest.png").stat().st_size > 10_000
+    assert json.loads(worse.save(tmp_path / "c.json").read_text())["kind"] == "suite"
+
+
+def test_a_quick_contest_resumes(tmp_path):
+    found = race(tmp_path, ["digits"], ["isotrain"], quick=True, workers=1, progress=False)
+    before = (tmp_path / "digits.json").stat().st_mtime_ns
+    assert found.scores["digits"]["isotrain"].cost is not None
+    again = race(tmp_path, ["digits"], ["isotrain"], quick=True, workers=1, progress=False)
+    assert again.scores == found.scores
+    assert (tmp_path / "digits.json").stat().st_mtime_ns == before
+
+
+def test_a_problem_without_its_data_is_named(tmp_path, monkeypatch):
+    monkeypatch.delenv("ISOTRAIN_DATA", raising=False)
+    found = race(tmp_path, ["lstm"], ["isotrain"], quick=True, progress=False)
+    assert any("Left out, lstm" in words and "ISOTRAIN_DATA" in words for words in found.verdict)
+
+
+@pytest.mark.parametrize("asked", [{"problems": ["digit"]}, {"optimizers": ["adm"]}])
+def test_unknown_names(tmp_path, asked):
+    with pytest.raises(UnknownName, match="Did you mean"):
+        race(tmp_path, **asked, progress=False)
+
+
+def test_no_seed(tmp_path):
+    with pytest.raises(BadOption, match="seeds=0"):
+        race(tmp_path, ["digits"], seeds=0, progress=False)
+
+
+def test_every_minibatch_order_is_its_seed():
+    problem = PROBLEMS["digits"]
+    one, two = problem.stream(0, 3), problem.stream(0, 20)
+    assert all(torch.equal(a[0], b[0]) for a, b in zip(one, two, strict=False))
+    assert not torch.equal(problem.stream(1, 1)[0][0], one[0][0])
