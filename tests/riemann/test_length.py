@@ -40,7 +40,7 @@ def steps(model: nn.Module, optimizer: Riemannian, count: int, x: Tensor, y: Ten
 
 def test_a_step_that_moves_the_outputs_further_than_predicted_is_shortened(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = pictures()
-    model = deep()
+    model = nn.Sequential(nn.Linear(12, 8), nn.Tanh(), nn.Linear(8, 4)).double()
     as_usual, optimizer = copy.deepcopy(model), Riemannian(model)
     original = trial.trusted
 
@@ -57,7 +57,8 @@ def test_a_step_that_moves_the_outputs_further_than_predicted_is_shortened(monke
     other = Riemannian(as_usual)
     steps(as_usual, other, 1, x, y)
     assert other.param_groups[0]["trust"] == 1
-    assert short == pytest.approx(trust * float((as_usual(x).detach() - before).norm()), rel=0.1)
+    full = float((as_usual(x).detach() - before).norm())
+    assert 0.9 * trust * full < short < 0.9 * full  # units that are held back anyway lose less
     steps(model, optimizer, 1, x, y)
     assert optimizer.param_groups[0]["trust"] == pytest.approx(min(1, trial.RECOVERY * trust))
 

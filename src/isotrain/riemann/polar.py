@@ -184,7 +184,8 @@ class Scaled:
         basis = torch.linalg.qr(
             z.nan_to_num(0.0, 0.0, 0.0).gather(-1, largest.unsqueeze(-2).expand(-1, z.shape[-2], -1))
         ).Q
-        return basis * (z != 0).any(-1, keepdim=True)  # a dead unit has no part in a direction, not even by rounding
+        alive = (z != 0).any(-1, keepdim=True)
+        return torch.where(alive, basis, 0)  # a dead unit has no part in a direction, not even by rounding
 
 
 def _principal(gram_grr: Tensor) -> tuple[Tensor, Tensor]:
