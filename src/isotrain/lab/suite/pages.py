@@ -24,6 +24,7 @@ def panels(document: dict[str, Any]) -> list[Panel]:
                 PALETTE[optimizers.index(name) % len(PALETTE)],
                 dashed=optimizers.index(name) >= len(PALETTE),
                 width=3.0 if name == OURS else 1.3,
+                x=[100 * (at + 1) / len(row[name]["curve"]) for at in range(len(row[name]["curve"]))],
             )
             for name in optimizers
             if name in row
