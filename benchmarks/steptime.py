@@ -24,9 +24,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from isotrain.lab.suite.rivals import PERIOD
 from machine import REPORTS, described, heading, table
 from problems import PROBLEMS, Problem, loss_of
-from rivals import CANNOT, OPTIMIZERS, PERIOD, state_bytes
+from rivals import CANNOT, OPTIMIZERS, state_bytes
 
 WARM_UP = 30  # the metric is looked at on each of the first 20 steps, a settled run has one look in ten
 MIB = 2**20

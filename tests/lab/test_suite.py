@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from isotrain.errors import BadOption, UnknownName
-from isotrain.lab.suite.contest import Entry, Key, Results, best, length, planned, run
+from isotrain.lab.suite.contest import Entry, Key, Results, best, lengths, planned, run
 from isotrain.lab.suite.problems import PROBLEMS
 from isotrain.lab.suite.race import race
 from isotrain.lab.suite.rivals import RIVALS
@@ -60,7 +60,7 @@ def test_a_file_from_elsewhere_is_refused(tmp_path, content):
 
 def test_other_seeds_follow_at_the_best_rate(tmp_path):
     results = Results(tmp_path)
-    steps = round(length("digits") * 1.5)
+    (steps,) = lengths("digits", "adam")
     first = list(planned(results, ["digits"], ["adam"], 3, 1.0))
     assert [k.rate for k in first] == RIVALS["adam"].rates and {k.steps for k in first} == {steps}
     for key in first:
@@ -70,18 +70,40 @@ def test_other_seeds_follow_at_the_best_rate(tmp_path):
     assert best(results.of("digits", "adam"), 300) == 0.00215
 
 
+def test_a_rate_at_the_end_of_the_grid_is_not_the_best_until_the_next_was_tried(tmp_path):
+    results = Results(tmp_path)
+    (steps,) = lengths("digits", "adam")
+    for rate in RIVALS["adam"].rates:
+        results.add(entry("adam", rate, 0, 1 / rate, steps))
+    for further in (0.01, 0.0216):
+        (key,) = planned(results, ["digits"], ["adam"], 1, 1.0)
+        assert key.rate == further
+        results.add(entry("adam", key.rate, 0, 1 / key.rate, steps))
+    assert not list(planned(results, ["digits"], ["adam"], 1, 1.0))
+
+
+def test_a_falling_rate_runs_once_for_equal_steps_and_once_for_equal_seconds(tmp_path):
+    short, long = lengths("digits", "adamw-cosine")
+    assert (short, long) == (300, 1500) and lengths("digits", "soap") == lengths("digits", "isotrain") == [300]
+    results = Results(tmp_path)
+    results.add(entry("adamw-cosine", 0.001, 0, 0.5, short))
+    results.add(entry("adamw-cosine", 0.001, 0, 0.2, long))
+    found = standing(results, ["digits"], ["adamw-cosine"], 1.0).scores["digits"]["adamw-cosine"]
+    assert (found.loss, found.timed) == (0.5, 0.4)  # without a measured cost, equal seconds are equal steps
+
+
 def test_the_standing_counts_wins_and_losses(tmp_path):
     results = Results(tmp_path)
     for seed in range(3):
         results.add(entry("isotrain", 0.0, seed, 0.1 + 0.01 * seed))
     for rate in RIVALS["momentum"].rates:
-        results.add(entry("momentum", rate, 0, 0.2, 450, diverged=7 if rate > 0.02 else None))
+        results.add(entry("momentum", rate, 0, 0.2, 1500, diverged=7 if rate > 0.02 else None))
     found = standing(results, ["digits"], ["isotrain", "momentum"], 1.0)
     ours, theirs = found.scores["digits"]["isotrain"], found.scores["digits"]["momentum"]
     assert ours.loss == pytest.approx(0.11) and (ours.low, ours.high) == pytest.approx((0.10, 0.12))
     assert theirs.diverged == 2 and theirs.runs == 5
     assert "ahead of every rival on 1 of 1 problems" in found.verdict[0]
-    results.add(entry("adam", 0.001, 0, 0.01, 450))
+    results.add(entry("adam", 0.001, 0, 0.01, 1500))
     worse = standing(results, ["digits"], ["isotrain", "momentum", "adam"], 1.0)
     assert "0 of 1 problems; behind on digits (adam)" in worse.verdict[0]
     page = worse.save(tmp_path / "contest.html").read_text()

@@ -25,13 +25,25 @@ from isotrain.lab.suite.rivals import PERIOD, RIVALS, Rival, cosine
 VERSION = 1
 BLOCKS = 100
 """Means of the loss that are kept of a run."""
-LONGER = 1.5
-"""How much longer a cheap rival runs, to be compared at equal seconds."""
+BEYOND = 2
+"""How many rates past its grid a rival is given while its best one is the last."""
 
 
 def length(problem: str, share: float = 1.0) -> int:
     """Steps of a run on a problem, or of a share of it."""
     return max(BLOCKS // 2, round(PROBLEMS[problem].steps * share))
+
+
+def lengths(problem: str, optimizer: str, share: float = 1.0) -> list[int]:
+    """Steps of the runs one rate asks for: at equal steps, and long enough for equal seconds.
+
+    One run serves both, unless the rate falls to zero at its end. Part of a problem is a look, without seconds.
+    """
+    steps, rival = length(problem, share), RIVALS[optimizer]
+    if not rival.cheap or share < 1:
+        return [steps]
+    longer = round(steps * PROBLEMS[problem].longer)
+    return [steps, longer] if rival.cosine else [longer]
 
 
 @dataclass(frozen=True)
@@ -52,7 +64,7 @@ class Entry:
     Attributes:
         key: which.
         curve: mean minibatch loss of each of BLOCKS equal parts of the run.
-        held_out: loss on samples never trained on, at the end.
+        held_out: loss on samples never trained on, at equal steps.
         accuracy: share of right answers there; None without classes.
         cost: time of a step over SGD's, interleaved; None when it was not measured.
         diverged_at: step whose loss was not finite, or None.
@@ -117,12 +129,14 @@ def run(key: Key, timed: bool = False) -> Entry:
     problem, rival = PROBLEMS[key.problem], RIVALS[key.optimizer]
     step = Step(problem, rival, key.rate, key.seed, key.steps)
     losses: list[float] = []
+    held_out, accuracy = None, None
     for batch in problem.stream(key.seed, key.steps):
         losses.append(step(batch))
         if not math.isfinite(losses[-1]):
             break
+        if len(losses) == min(key.steps, problem.steps):
+            held_out, accuracy = _score(step)
     diverged = None if math.isfinite(losses[-1]) else len(losses) - 1
-    held_out, accuracy = (None, None) if diverged is not None else _score(step)
     finite = [value for value in losses if math.isfinite(value)]
     size = max(1, key.steps // BLOCKS)
     curve = [_short(sum(part) / len(part)) for at in range(0, len(finite), size) if (part := finite[at : at + size])]
@@ -130,10 +144,12 @@ def run(key: Key, timed: bool = False) -> Entry:
 
 
 def _score(step: Step) -> tuple[float | None, float | None]:
-    for optimizer in step.optimizers:
-        if callable(evaluate := getattr(optimizer, "eval", None)):  # schedule-free optimizers keep two sets of weights
-            evaluate()
+    double = [o for o in step.optimizers if hasattr(o, "eval")]  # schedule-free ones keep two sets of weights
+    for optimizer in double:
+        optimizer.eval()
     loss, accuracy = score(step.model, step.problem.loss, step.problem.held_out())
+    for optimizer in double:
+        optimizer.train()
     return (_short(loss) if math.isfinite(loss) else None), accuracy
 
 
@@ -228,10 +244,33 @@ def planned(
     """
     for name in problems:
         for optimizer in optimizers:
-            steps = round(length(name, share) * (LONGER if RIVALS[optimizer].cheap else 1))
-            keys = [Key(name, optimizer, rate, 0, steps) for rate in RIVALS[optimizer].rates]
-            if all(key in results.entries for key in keys):
-                chosen = best([results.entries[key] for key in keys], length(name, share))
-                assert chosen is not None
-                keys = [Key(name, optimizer, chosen, seed, steps) for seed in range(1, seeds)]
-            yield from (key for key in keys if key not in results.entries)
+            wanted = lengths(name, optimizer, share)
+
+            def keys(rate: float, seed: int) -> list[Key]:
+                return [Key(name, optimizer, rate, seed, steps) for steps in wanted]  # noqa: B023, used at once
+
+            rates = list(RIVALS[optimizer].rates)
+            made = [results.entries.get(keys(rate, 0)[0]) for rate in rates]
+            while all(made):
+                chosen = best([e for e in made if e], length(name, share))
+                further = None if chosen is None else _further(rates, chosen, RIVALS[optimizer].rates)
+                if further is None:
+                    break
+                rates.append(further)
+                made.append(results.entries.get(keys(further, 0)[0]))
+            todo = [key for rate in rates for key in keys(rate, 0)]
+            if all(made) and chosen is not None:
+                todo += [key for seed in range(1, seeds) for key in keys(chosen, seed)]
+            yield from (key for key in todo if key not in results.entries)
+
+
+def _further(rates: Sequence[float], chosen: float, grid: Sequence[float]) -> float | None:
+    """The next rate past an end of the grid that came out best; None where the best one lies inside."""
+    if len(grid) < 2:
+        return None
+    step = grid[-1] / grid[-2]
+    for end, factor, beyond in ((max(rates), step, max(grid)), (min(rates), 1 / step, min(grid))):
+        passed = sum(rate > beyond if factor > 1 else rate < beyond for rate in rates)
+        if chosen == end and passed < BEYOND:
+            return float(f"{chosen * factor:.3g}")
+    return None

@@ -52,6 +52,7 @@ class SuiteProblem:
         data: samples to train on and samples held out.
         batch: samples in a minibatch.
         steps: length of a run.
+        longer: how much longer the runs of cheap rivals are, so that they reach equal seconds.
         loss: mean loss of outputs and targets.
         likelihood: what the loss stands for.
         scale: what the loss is multiplied by in tables (pixels, where it is customary to sum over them).
@@ -66,6 +67,7 @@ class SuiteProblem:
     loss: Loss = cross_entropy
     likelihood: str | Likelihood = "categorical"
     scale: float = 1.0
+    longer: float = 2.0
 
     def model(self, seed: int) -> nn.Module:
         """The network of one seed."""
@@ -169,8 +171,11 @@ PROBLEMS: dict[str, SuiteProblem] = {
             digits,
             100,
             300,
+            longer=5.0,
         ),
-        SuiteProblem("mlp", "MNIST, 784-256-128-10 ReLU", lambda: perceptron(784, 256, 128, 10), _mnist, 100, 600),
+        SuiteProblem(
+            "mlp", "MNIST, 784-256-128-10 ReLU", lambda: perceptron(784, 256, 128, 10), _mnist, 100, 600, longer=3.0
+        ),
         SuiteProblem(
             "deep-sigmoid",
             "MNIST, six hidden layers of 64 sigmoids",
@@ -178,6 +183,7 @@ PROBLEMS: dict[str, SuiteProblem] = {
             _mnist,
             100,
             600,
+            longer=5.0,
         ),
         SuiteProblem(
             "autoencoder",
@@ -189,9 +195,18 @@ PROBLEMS: dict[str, SuiteProblem] = {
             binary_cross_entropy,
             "bernoulli",
             784.0,
+            longer=3.0,
         ),
-        SuiteProblem("resnet", "CIFAR, ResNet-8 with batch norm", lambda: ResNet8(8), _cifar, 64, 250),
-        SuiteProblem("resnet-no-norm", "CIFAR, ResNet-8 without norm", lambda: ResNet8(8, norm=False), _cifar, 64, 250),
+        SuiteProblem("resnet", "CIFAR, ResNet-8 with batch norm", lambda: ResNet8(8), _cifar, 64, 250, longer=1.5),
+        SuiteProblem(
+            "resnet-no-norm",
+            "CIFAR, ResNet-8 without norm",
+            lambda: ResNet8(8, norm=False),
+            _cifar,
+            64,
+            250,
+            longer=1.5,
+        ),
         SuiteProblem("inverted", "MNIST inverted, ConvNet", ConvNet, _inverted, 100, 300),
         SuiteProblem("lstm", "tiny Shakespeare, LSTM 128", lambda: CharacterLSTM(SYMBOLS, 128), _shakespeare, 32, 300),
         SuiteProblem(

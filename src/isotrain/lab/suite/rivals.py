@@ -32,7 +32,7 @@ class Rival:
         make: builds it.
         rate: its published or library default; None when it has no rate.
         cosine: the rate falls along a half cosine to zero over the run.
-        cheap: its steps cost less than isotrain's, so that it gets more of them in equal seconds.
+        cheap: its steps cost less than isotrain's on some problem, so that it gets more of them in equal seconds.
     """
 
     name: str
@@ -174,8 +174,8 @@ RIVALS: dict[str, Rival] = {
         Rival("momentum", _torch("SGD", momentum=0.9), 0.01, cheap=True),
         Rival("rmsprop", _torch("RMSprop"), 1e-3, cheap=True),
         Rival("adam", _torch("Adam"), 1e-3, cheap=True),
-        Rival("adamw-cosine", _torch("AdamW"), 1e-3, cosine=True),
-        Rival("muon", muon, 0.02),
+        Rival("adamw-cosine", _torch("AdamW"), 1e-3, cosine=True, cheap=True),
+        Rival("muon", muon, 0.02, cheap=True),
         Rival("soap", _packaged("SOAP", precondition_frequency=PERIOD), 3e-3),
         Rival("shampoo", _packaged("Shampoo", preconditioning_compute_steps=PERIOD), 1e-3),
         Rival("kron", kron, 1e-3),

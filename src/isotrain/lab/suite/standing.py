@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from isotrain.lab.suite.contest import Entry, Results, best, length
+from isotrain.lab.suite.contest import Entry, Results, best, length, lengths
 from isotrain.lab.suite.problems import PROBLEMS
 from isotrain.lab.suite.rivals import RIVALS
 
@@ -26,7 +26,7 @@ class Score:
         loss: training loss at equal steps, median.
         low: least over the seeds.
         high: largest over the seeds.
-        timed: training loss at equal seconds, median.
+        timed: training loss at equal seconds, at the best rate for that, median of the seeds it ran on.
         published: training loss at equal seconds at the published rate, one seed.
         held_out: loss held out, median.
         accuracy: share of right answers held out, median.
@@ -83,11 +83,11 @@ def standing(results: Results, problems: Sequence[str], optimizers: Sequence[str
     scores: dict[str, dict[str, Score]] = {}
     for name in problems:
         steps = length(name, share)
-        ours = [e for e in results.of(name, OURS) if steps <= e.key.steps <= 2 * steps]
+        ours = [e for e in results.of(name, OURS) if e.key.steps == steps]
         own_cost = next((e.cost for e in ours if e.cost), None)
         row = {}
         for optimizer in optimizers:
-            entries = [e for e in results.of(name, optimizer) if steps <= e.key.steps <= 2 * steps]
+            entries = [e for e in results.of(name, optimizer) if e.key.steps in lengths(name, optimizer, share)]
             if entries:
                 row[optimizer] = _score(entries, optimizer, steps, own_cost, PROBLEMS[name].scale)
         if row:
@@ -96,15 +96,19 @@ def standing(results: Results, problems: Sequence[str], optimizers: Sequence[str
 
 
 def _score(entries: list[Entry], optimizer: str, steps: int, own_cost: float | None, scale: float) -> Score:
-    rate = best(entries, steps)
-    chosen = [e for e in entries if e.key.rate == rate]
+    shortest, longest = min(e.key.steps for e in entries), max(e.key.steps for e in entries)
+    level = [e for e in entries if e.key.steps == shortest]
+    long = [e for e in entries if e.key.steps == longest]
+    rate = best(level, steps)
+    chosen = [e for e in level if e.key.rate == rate]
     cost = next((e.cost for e in entries if e.cost), None)
-    own, mine = own_cost or 1.0, cost or 1.0
-    equal = round(steps * own / mine)
+    equal = min(longest, round(steps * (own_cost or 1.0) / (cost or 1.0)))
     losses = [e.at(steps) * scale for e in chosen]
-    timed = [e.at(min(equal, e.key.steps)) * scale for e in chosen]
+    timed = [
+        statistics.median(e.at(equal) for e in long if e.key.rate == r) * scale for r in {e.key.rate for e in long}
+    ]
     default = RIVALS[optimizer].rate or 0.0
-    published = [e.at(min(equal, e.key.steps)) * scale for e in entries if e.key.seed == 0 and e.key.rate == default]
+    published = [e.at(equal) * scale for e in long if e.key.seed == 0 and e.key.rate == default]
     held = [e.held_out * scale for e in chosen if e.held_out is not None]
     right = [e.accuracy for e in chosen if e.accuracy is not None]
     first = next((e for e in chosen if e.key.seed == 0), chosen[0])
@@ -115,7 +119,7 @@ def _score(entries: list[Entry], optimizer: str, steps: int, own_cost: float | N
         loss=_finite(statistics.median(losses)),
         low=_finite(min(losses)),
         high=_finite(max(losses)),
-        timed=_finite(statistics.median(timed)),
+        timed=_finite(min(timed)),
         published=_finite(published[0]) if published else None,
         held_out=statistics.median(held) if held else None,
         accuracy=statistics.median(right) if right else None,
