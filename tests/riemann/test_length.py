@@ -140,8 +140,9 @@ def polar_step(gradient_ki: Tensor, turns: int) -> Tensor:
     inputs, units = torch.ones(1, i, dtype=torch.float64), torch.ones(1, k, dtype=torch.float64)
     spreads = {"mean": 0 * inputs, "spread": inputs, "range": 0 * inputs, "factor": units, "response": units}
     state = Polar().ready(spreads, 0.1)
-    for _ in range(turns):
-        state = Polar().aim(state, gradient_ki[None], None)
+    state = Polar().begin(state, gradient_ki[None], None)
+    for _ in range(turns - 1):
+        state |= Polar().direct(state, gradient_ki[None], None).kept
     return Polar().solve(state, gradient_ki[None], None)[0][0]
 
 

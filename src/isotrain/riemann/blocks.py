@@ -133,6 +133,23 @@ def remembered_range(old: State | None, new: State) -> Tensor:
     return new["range"] if old is None else torch.maximum(RANGE_MEMORY * old["range"], new["range"])
 
 
+@dataclass(frozen=True)
+class Direction:
+    """Where a block goes.
+
+    Attributes:
+        delta: [g,k,i] direction of the weights.
+        delta0: [g,k] direction of the biases.
+        dual: v'w: of each unit [g,k], or of each group [g] where units are not apart.
+        kept: what the block's state keeps of this step.
+    """
+
+    delta: Tensor
+    delta0: Tensor | None
+    dual: Tensor
+    kept: State
+
+
 class Shape(ABC):
     """One kind of block. Stateless: states are dictionaries of tensors, kept by the optimizer."""
 
@@ -145,6 +162,8 @@ class Shape(ABC):
     """How far a step may move the outputs, as a share of the loss (see steplength)."""
     responsive: bool = False
     """Whether it needs the variance of the units' responses."""
+    stacked: tuple[str, ...] = ()
+    """Names in the state that `direct` reads, where blocks padded with zeros may share a batch: see stacks.py."""
     together: bool = False
     """Whether units are held back together: a step that shortened one of them alone might lead uphill."""
 
@@ -168,8 +187,8 @@ class Shape(ABC):
         """Add what solving needs and averaging does not (inverses)."""
         return state
 
-    def aim(self, state: State, v_gki: Tensor, v0_gk: Tensor | None) -> State:
-        """Add what depends on the gradient, at every step; names that begin with _ are of this step alone."""
+    def begin(self, state: State, v_gki: Tensor, v0_gk: Tensor | None) -> State:
+        """Add what is followed from step to step, before the first of them."""
         return state
 
     def host(self, raw: State, guest_gki: Tensor, inputs: Inputs) -> State:
@@ -179,6 +198,17 @@ class Shape(ABC):
     @abstractmethod
     def solve(self, state: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Steepest direction under the block: weights [g,k,i] and biases [g,k]."""
+
+    def direct(
+        self, state: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None, others: Tensor | int | None = None
+    ) -> Direction:
+        """`solve`, with the direction's dual norm and what is to be kept of the work.
+
+        `others` is how many directions of each group are not followed, where padding hides it (stacks.py).
+        """
+        delta, delta0 = self.solve(state, v_gki, v0_gk)
+        dual = torch.einsum("gki,gki->gk", v_gki, delta)
+        return Direction(delta, delta0, dual if v0_gk is None or delta0 is None else dual + v0_gk * delta0, {})
 
 
 def add(left: State, right: State) -> State:

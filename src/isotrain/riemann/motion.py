@@ -19,6 +19,7 @@ from isotrain.riemann.average import EAGER_STEPS, share_of_new
 from isotrain.riemann.blocks import Shape, State
 from isotrain.riemann.measure import Fresh, move
 from isotrain.riemann.ranks import Ranks
+from isotrain.riemann.stacks import Block, Stacks
 from isotrain.riemann.units import Units
 
 Progress = dict[str, Any]
@@ -35,9 +36,10 @@ class Motion:
         state: its metric after this step, with the trust "reach" [g,k] under a natural length.
         delta: [g,k,i] direction of the weights.
         delta0: [g,k] direction of the biases.
-        dual: [g,k] v'w of each unit.
+        dual: v'w of each unit [g,k], or of each group [g] where units are not apart.
         momentum: what to keep of the averaged gradient.
         scale: what the direction and its dual norm are multiplied by, so that blocks are in balance.
+        total: the whole block's v'w, before that.
     """
 
     group: dict[str, Any]
@@ -49,6 +51,7 @@ class Motion:
     dual: Tensor
     momentum: State = field(default_factory=dict)
     scale: float = 1.0
+    total: float = 0.0
 
     def balance(self, own: float, looks: int) -> None:
         """Let the block's own curvature along its own direction, `own`, set the scale: each is a Newton step alone."""
@@ -82,10 +85,20 @@ class Motion:
         return bool(self.group["natural"])
 
 
-def propose(
+@dataclass(frozen=True, eq=False)
+class Ready:
+    """A block whose metric and averaged gradient are up to date: what a direction is made of."""
+
+    group: dict[str, Any]
+    units: Units
+    block: Block
+    momentum: State
+
+
+def ready(
     group: dict[str, Any], units: Units, shape: Shape, old: State, fresh: State | None, looks: int, factor: float
-) -> Motion:
-    """The direction of one block under its metric, which `fresh` (this batch's) has joined.
+) -> Ready:
+    """The metric of one block, which `fresh` (this batch's) has joined, and the gradient it is to turn.
 
     Raises:
         NotObserved: the block has never been measured.
@@ -96,7 +109,7 @@ def propose(
         share = share_of_new(looks, group["decay"])
         state = shape.merge(old if measured else None, fresh, share, units.bias is not None, group["damping"])
         state = shape.ready(state, group["damping"])
-        state |= {name: old[name] for name in ("reach", "curvature", "usual", "basis") if name in old}
+        state |= {name: old[name] for name in ("reach", "least", "curvature", "usual", "basis") if name in old}
     elif not measured:
         raise NotObserved(
             f"layer '{units.name}' has a gradient for the first time between two looks: it was not part of "
@@ -106,17 +119,25 @@ def propose(
     v, v0 = units.weights(gradient_times(factor)), units.biases(gradient_times(factor))
     kept: State = {}
     if group["momentum"]:
-        v, v0, kept = averaged(old, v, v0, group["momentum"])
-    state = shape.aim(state, v, v0)
-    delta, delta0 = shape.solve(state, v, v0)
-    if "_dual" in state:  # known without the cancellation of large inputs' means
-        dual = (state["_dual"] / v.shape[1]).unsqueeze(-1).expand(v.shape[:2])
-    else:
-        dual = torch.einsum("gki,gki->gk", v, delta)
-        if v0 is not None and delta0 is not None:
-            dual = dual + v0 * delta0
-    scale = 1 / float(state["curvature"]) if group["natural"] and "curvature" in state else 1.0
-    return Motion(group, units, shape, state, delta, delta0, dual, kept, scale)
+        kept = averaged(old, v, v0, group["momentum"])
+        v, v0 = kept["v"], kept.get("v0")
+    if "basis" not in state:
+        state = shape.begin(state, v, v0)
+    return Ready(group, units, Block(shape, state, v, v0), kept)
+
+
+def propose(blocks: list[Ready], stacks: Stacks) -> list[Motion]:
+    """The direction of every block under its metric."""
+    motions = []
+    for one, found in zip(blocks, stacks.direct([b.block for b in blocks]), strict=True):
+        state = {**one.block.state, **found.kept}
+        scale = 1 / float(state["curvature"]) if one.group["natural"] and "curvature" in state else 1.0
+        motions.append(
+            Motion(
+                one.group, one.units, one.block.shape, state, found.delta, found.delta0, found.dual, one.momentum, scale
+            )
+        )
+    return motions
 
 
 def gradient_times(factor: float) -> Callable[[nn.Parameter], Tensor]:
@@ -131,14 +152,14 @@ def gradient_times(factor: float) -> Callable[[nn.Parameter], Tensor]:
     return read
 
 
-def averaged(old: State, v: Tensor, v0: Tensor | None, keep: float) -> tuple[Tensor, Tensor | None, State]:
-    """Bias-corrected moving average of the gradient, and what to keep of it."""
+def averaged(old: State, v: Tensor, v0: Tensor | None, keep: float) -> State:
+    """Moving average of the gradient, in which the first steps count as much as their number: "v", "v0", "turns_v"."""
     turns = old["turns_v"] + 1 if "turns_v" in old else torch.ones((), dtype=torch.float64)
-    correction = 1 - keep ** float(turns)
-    kept = {"turns_v": turns, "v": torch.lerp(v, old["v"], keep) if "v" in old else v * (1 - keep)}
+    share = (1 - keep) / (1 - keep ** float(turns))
+    kept = {"turns_v": turns, "v": torch.lerp(old["v"], v, share) if "v" in old else v.clone()}
     if v0 is not None:
-        kept["v0"] = torch.lerp(v0, old["v0"], keep) if "v0" in old else v0 * (1 - keep)
-    return kept["v"] / correction, None if v0 is None else kept["v0"] / correction, kept
+        kept["v0"] = torch.lerp(old["v0"], v0, share) if "v0" in old else v0.clone()
+    return kept
 
 
 def measure_along(motions: list[Motion], fresh: Fresh, lead: Mapping[str, Any], ranks: Ranks) -> Progress:
@@ -169,7 +190,7 @@ def measure_along(motions: list[Motion], fresh: Fresh, lead: Mapping[str, Any], 
         m.balance(own, lead["looks"])
         if units in moved:
             reach = steplength.reach(moved[units], m.dual, m.shape.per_unit, m.state.get("reach"), m.scale)
-            m.state = {**m.state, "reach": ranks.smallest(reach)}
+            m.state = {**m.state, "reach": (reach := ranks.smallest(reach)), "least": reach.amin()}
     curvature = 0.0
     for place in range(max((len(sets) for sets in along.values()), default=0)):
         one = [t * natural[u].scale for u, sets in along.items() if place < len(sets) for t in sets[place]]
@@ -189,7 +210,9 @@ def require_finite(motions: list[Motion], names: Mapping[nn.Parameter, str]) -> 
     """
     if not motions:
         return 0.0
-    sums = torch.stack([m.dual.sum().double() * m.scale for m in motions]).tolist()
+    for m, total in zip(motions, torch.stack([m.dual.sum() for m in motions]).tolist(), strict=True):
+        m.total = total
+    sums = [m.total * m.scale for m in motions]
     total = sum(sums)
     if total - total != 0:
         for m in motions:
@@ -217,10 +240,7 @@ def require_finite_gradient(p: nn.Parameter, names: Mapping[nn.Parameter, str]) 
 
 def shift(motions: list[Motion], length: float) -> None:
     """Move the parameters by `length` (natural groups) or their own rate."""
-    natural = [m for m in motions if m.natural]
-    bounds = [steplength.bound(length, m.dual * m.scale, m.state["reach"], m.shape) for m in natural]
-    least = torch.stack([bound.amin() for bound in bounds]).tolist() if bounds else []
-    held = {m: b for m, b, low in zip(natural, bounds, least, strict=True) if low != length}
+    held = _held_back([m for m in motions if m.natural], length)
     for m in motions:
         rate = float(m.group["lr"])
         alpha = rate * length * m.scale if m.natural else rate
@@ -243,13 +263,22 @@ def shift(motions: list[Motion], length: float) -> None:
             flat.sub_(delta0.reshape(-1), alpha=alpha)
 
 
+def _held_back(natural: list[Motion], length: float) -> dict[Motion, Tensor]:
+    """[g,k] the length of every unit of the blocks in which some unit must stop before `length`."""
+    whole = [m for m in natural if not m.shape.per_unit]
+    least = torch.stack([m.state["least"] for m in whole]).tolist() if whole else []
+    free = {m for m, low in zip(whole, least, strict=True) if low >= length * math.sqrt(max(m.total * m.scale, 0.0))}
+    found = {m: steplength.bound(length, m.dual * m.scale, m.state["reach"], m.shape) for m in natural if m not in free}
+    lowest = torch.stack([lengths.amin() for lengths in found.values()]).tolist() if found else []
+    return {m: lengths for (m, lengths), low in zip(found.items(), lowest, strict=True) if low != length}
+
+
 def keep(motions: list[Motion], state: MutableMapping[Any, Any]) -> None:
     """Keep the new state of every block."""
     for m in motions:
         kept = state[m.units.anchor]
         for name, value in {**m.state, **m.momentum}.items():
-            if not name.startswith("_"):
-                kept[m.units.key + name] = value
+            kept[m.units.key + name] = value
 
 
 def _pieces(units: Units, delta: Tensor) -> list[Tensor]:

@@ -19,11 +19,12 @@ from isotrain.riemann.claims import Change, claims
 from isotrain.riemann.hooks import watch
 from isotrain.riemann.measure import Fresh, refresh, require_measured, stream
 from isotrain.riemann.motion import (
-    Motion,
     Progress,
+    Ready,
     keep,
     measure_along,
     propose,
+    ready,
     require_finite,
     require_finite_gradient,
     shift,
@@ -33,6 +34,7 @@ from isotrain.riemann.plainrule import plain_step
 from isotrain.riemann.probes import probe
 from isotrain.riemann.ranks import Ranks
 from isotrain.riemann.record import Recorder, entrance, innermost
+from isotrain.riemann.stacks import Stacks
 from isotrain.riemann.trial import shared_length
 from isotrain.riemann.units import Units
 
@@ -150,6 +152,7 @@ class Riemannian(Optimizer):
     def _arrange(self) -> None:
         """Which group every block belongs to."""
         self._blocks = blocks_of(self._network, self.param_groups)
+        self._stacks = Stacks()
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group with options of its own; its parameters belong to the model."""
@@ -233,7 +236,7 @@ class Riemannian(Optimizer):
         refuse_strays(self._root, self._network, self.param_groups, self._plain_names)
         fresh = self._look(moving, scaling.of_loss(self)) if self._recorder.due and moving else None
         lead = self.param_groups[0]
-        motions = [self._propose(group, units, fresh, scale) for group, units in moving]
+        motions = propose([self._ready(group, units, fresh, scale) for group, units in moving], self._stacks)
         progress: Progress = {"step": lead["step"] + 1}
         if fresh is not None:
             progress |= measure_along(motions, fresh, lead, self._ranks)
@@ -265,14 +268,14 @@ class Riemannian(Optimizer):
         require_measured(fresh, [units for _, units in moving], first=not lead["looks"])
         return fresh
 
-    def _propose(self, group: dict[str, Any], units: Units, fresh: Fresh | None, scale: float) -> Motion:
+    def _ready(self, group: dict[str, Any], units: Units, fresh: Fresh | None, scale: float) -> Ready:
         kept = self.state.get(units.anchor, {})
         old = {name[len(units.key) :]: t for name, t in kept.items() if name.startswith(units.key)}
         factor = (-1.0 if group["maximize"] else 1.0) / scale
         batch = None if fresh is None else fresh.states[units]
         try:
             shape = options.shape_of(group, units)
-            return propose(group, units, shape, old, batch, self.param_groups[0]["looks"], factor)
+            return ready(group, units, shape, old, batch, self.param_groups[0]["looks"], factor)
         except NotObserved:
             self._recorder.due = True
             raise

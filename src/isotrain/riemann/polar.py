@@ -14,16 +14,15 @@ Letters: units.py; r direction.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from isotrain.riemann.blocks import Inputs, Seen, Shape, State, is_dust, remembered_range, varied_range
+from isotrain.riemann.blocks import Direction, Inputs, Seen, Shape, State, is_dust, remembered_range, varied_range
 from isotrain.riemann.diagonal import quotient
 
 RANK = 16
-"""Directions that are followed. Matrices of less than twice as many rows or columns are followed whole."""
+"""Most directions that are followed: all of a matrix that has no more, half of one that has up to twice as many."""
 NEGLIGIBLE = 1e-3
 """Directions this much shorter than the longest are not followed."""
 COMMON = 0.1
@@ -41,7 +40,7 @@ class Polar(Shape):
     >>> shape, ones = Polar(), torch.ones(1, 2)
     >>> state = {"mean": 0 * ones, "spread": ones, "range": 0 * ones, "factor": ones, "response": ones}
     >>> v, v0 = torch.tensor([[[4.0, 0.0], [0.0, 2.0]]]), torch.zeros(1, 2)
-    >>> delta, _ = shape.solve(shape.aim(shape.ready(state, 0.1), v, v0), v, v0)
+    >>> delta, _ = shape.solve(shape.begin(shape.ready(state, 0.1), v, v0), v, v0)
     >>> delta.round(decimals=3)  # the mean of 4 and 2 is the longest a direction may be
     tensor([[[3., 0.],
              [0., 2.]]])
@@ -51,6 +50,7 @@ class Polar(Shape):
     per_unit = False
     responsive = True
     divergence = 0.0025
+    stacked = ("inputs", "units", "mean", "basis")
 
     def moments(self, seen: Seen, biased: bool) -> State:
         """Count, sum and square of the inputs; squares of the errors."""
@@ -100,104 +100,90 @@ class Polar(Shape):
         state["units"] = torch.where(square > 0, square, torch.inf).rsqrt()
         return state
 
-    def aim(self, state: State, v_gki: Tensor, v0_gk: Tensor | None) -> State:
-        """Follow the strongest directions by half a subspace iteration, and find how much each is too long."""
-        inputs_gi, units_gk1, mean_gi = state["inputs"].unsqueeze(-2), state["units"].unsqueeze(-1), state["mean"]
-        centred = v_gki
-        if v0_gk is not None:
-            centred = torch.addcmul(v_gki, v0_gk.unsqueeze(-1), mean_gi.unsqueeze(-2), value=-1)
-        scaled = Scaled(centred, v0_gk, inputs_gi, units_gk1)
-        basis_gkr = state["basis"] if "basis" in state else scaled.start()
-        rows_grj = scaled.rows(basis_gkr)
-        turn_grr, scale_gr = _principal(rows_grj @ rows_grj.mT)
-        along_grj, basis_gkr = scale_gr.unsqueeze(-1) * (turn_grr.mT @ rows_grj), basis_gkr @ turn_grr
-        left_gkr = scaled.columns(along_grj)
-        turn_grr, scale_gr = _principal(left_gkr.mT @ left_gkr)
-        along_grj, left_gkr, basis_gkr = turn_grr.mT @ along_grj, left_gkr @ turn_grr, basis_gkr @ turn_grr
-        length_gr = left_gkr.square().sum(-2).sqrt()
-        step = (centred * inputs_gi.square()).mul_(units_gk1.square())
-        total_g = torch.linalg.vecdot(centred.flatten(1), step.flatten(1))
-        if v0_gk is not None:
-            total_g = total_g + (state["units"] * v0_gk).square().sum(-1)
-        rest_g = (total_g - length_gr.square().sum(-1)).clamp_min(0)
-        others = scaled.least - length_gr.shape[-1]
-        usual_g = (rest_g / others).sqrt() if others else length_gr.mean(-1)
-        cut_gr = (1 - quotient(usual_g.unsqueeze(-1).expand_as(length_gr), length_gr)).clamp_min(0)
-        found_gr = scale_gr.unsqueeze(-2)
-        basis_gkr = torch.where(found_gr > 0, left_gkr * found_gr, basis_gkr)
-        return {
-            **state,
-            "basis": basis_gkr,
-            "_step": step,
-            "_cut": left_gkr * units_gk1 * cut_gr.unsqueeze(-2),
-            "_along": along_grj,
-            "_dual": total_g - (cut_gr * length_gr.square()).sum(-1),
-        }
+    def begin(self, state: State, v_gki: Tensor, v0_gk: Tensor | None) -> State:
+        """Where the search starts: the largest columns, since a draw would not follow the units elsewhere."""
+        z = _standardised(state, v_gki, v0_gk)
+        largest = z.square().sum(-2).topk(rank(*z.shape[-2:]), -1).indices
+        columns = z.nan_to_num(0.0, 0.0, 0.0).gather(-1, largest.unsqueeze(-2).expand(-1, z.shape[-2], -1))
+        alive = (z != 0).any(-1, keepdim=True)
+        # A dead unit has no part in a direction, not even by rounding.
+        return {**state, "basis": torch.where(alive, torch.linalg.qr(columns).Q, 0)}
 
     def solve(self, state: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """The scaled gradient less what is too long of its strongest directions."""
+        found = self.direct(state, v_gki, v0_gk)
+        return found.delta, found.delta0
+
+    def direct(
+        self, state: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None, others: Tensor | int | None = None
+    ) -> Direction:
+        """Follow the strongest directions by half a subspace iteration, and shorten what is too long of them."""
+        z_gkj = _standardised(state, v_gki, v0_gk)
+        total_g = torch.linalg.vecdot(z_gkj.flatten(1), z_gkj.flatten(1))
+        basis_gkr = state["basis"]
+        rows_grj = basis_gkr.mT @ z_gkj
+        _, scale_g1r, first_grr = _principal(rows_grj @ rows_grj.mT)
+        along_grj = (first_grr * scale_g1r).mT @ rows_grj
+        left_gkr = z_gkj @ along_grj.mT
+        square_gr, scale_g1r, turn_grr = _principal(left_gkr.mT @ left_gkr)
+        along_grj, left_gkr = turn_grr.mT @ along_grj, left_gkr @ turn_grr
+        length_gr = square_gr.clamp_min(0).sqrt()
+        if others is None:
+            others = min(z_gkj.shape[-2:]) - length_gr.shape[-1]
+        if isinstance(others, int) and not others:
+            usual_g = length_gr.mean(-1)
+        else:
+            usual_g = ((total_g - square_gr.sum(-1)).clamp_min(0) / others).sqrt()
+        cut_gr = (1 - quotient(usual_g.unsqueeze(-1).expand_as(length_gr), length_gr)).clamp_min(0)
+        z_gkj.baddbmm_(left_gkr * cut_gr.unsqueeze(-2), along_grj, alpha=-1).mul_(state["units"].unsqueeze(-1))
+        # What is negligible now may not be so later.
+        turned_gkr = basis_gkr @ (first_grr @ turn_grr)
+        basis_gkr = torch.where(scale_g1r > 0, left_gkr * scale_g1r, turned_gkr)
+        dual_g = total_g - (cut_gr * square_gr).sum(-1)
         width = v_gki.shape[-1]
-        along_gri = state["_along"][..., :width] * state["inputs"].unsqueeze(-2)
-        delta = torch.baddbmm(state["_step"], state["_cut"], along_gri, alpha=-1)
-        if v0_gk is None:
-            return delta, None
-        delta0 = state["units"].square() * v0_gk - (state["_cut"] @ state["_along"][..., width:]).squeeze(-1)
-        return delta, delta0 - (delta @ state["mean"].unsqueeze(-1)).squeeze(-1)
+        delta = z_gkj[..., :width] * state["inputs"].unsqueeze(-2)
+        delta0 = None if v0_gk is None else z_gkj[..., width] - (delta @ state["mean"].unsqueeze(-1)).squeeze(-1)
+        return Direction(delta, delta0, dual_g, {"basis": basis_gkr})
 
 
-@dataclass(frozen=True)
-class Scaled:
-    """The standardised gradient Z [g,k,j] of a layer, not formed: j is the inputs and, with a bias, one more."""
+def rank(k: int, j: int) -> int:
+    """How many directions of a matrix are followed.
 
-    centred_gki: Tensor
-    bias_gk: Tensor | None
-    inputs_g1i: Tensor
-    units_gk1: Tensor
-
-    @property
-    def least(self) -> int:
-        """Most directions Z can have."""
-        k, i = self.centred_gki.shape[-2:]
-        return min(k, i + (self.bias_gk is not None))
-
-    def rows(self, basis_gkr: Tensor) -> Tensor:
-        """[g,r,j] the basis applied to Z from the left."""
-        left = (basis_gkr * self.units_gk1).mT
-        rows = (left @ self.centred_gki) * self.inputs_g1i
-        return rows if self.bias_gk is None else torch.cat([rows, left @ self.bias_gk.unsqueeze(-1)], -1)
-
-    def columns(self, along_grj: Tensor) -> Tensor:
-        """[g,k,r] Z applied to directions of the inputs."""
-        width = self.centred_gki.shape[-1]
-        columns = self.centred_gki @ (along_grj[..., :width] * self.inputs_g1i).mT
-        if self.bias_gk is not None:
-            columns = columns + self.bias_gk.unsqueeze(-1) * along_grj[..., width:].mT
-        return columns * self.units_gk1
-
-    def start(self) -> Tensor:
-        """[g,k,r] where the search begins: the largest columns, since a draw would not follow the units elsewhere."""
-        rank = self.least if self.least < 2 * RANK else RANK
-        z = self.centred_gki * self.inputs_g1i * self.units_gk1
-        if self.bias_gk is not None:
-            z = torch.cat([z, (self.bias_gk.unsqueeze(-1) * self.units_gk1)], -1)
-        largest = z.square().sum(-2).topk(rank, -1).indices
-        basis = torch.linalg.qr(
-            z.nan_to_num(0.0, 0.0, 0.0).gather(-1, largest.unsqueeze(-2).expand(-1, z.shape[-2], -1))
-        ).Q
-        alive = (z != 0).any(-1, keepdim=True)
-        return torch.where(alive, basis, 0)  # a dead unit has no part in a direction, not even by rounding
+    >>> [rank(k, 100) for k in (10, 16, 20, 32, 64)]
+    [10, 16, 10, 16, 16]
+    """
+    least = min(k, j)
+    return least if least <= RANK else min(RANK, least // 2)
 
 
-def _principal(gram_grr: Tensor) -> tuple[Tensor, Tensor]:
-    """[g,r,r] the turn to the principal axes, and [g,r] one over the lengths along them; 0 for the negligible.
+def _standardised(state: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None) -> Tensor:
+    """Z [g,k,j]: j is the inputs and, with a bias, one more."""
+    units_gk1, inputs_g1i = state["units"].unsqueeze(-1), state["inputs"].unsqueeze(-2)
+    if v0_gk is None:
+        return (v_gki * inputs_g1i).mul_(units_gk1)
+    g, k, i = v_gki.shape
+    z_gkj = v_gki.new_empty(g, k, i + 1)
+    weights, v0_gk1 = z_gkj[..., :i], v0_gk.unsqueeze(-1)
+    torch.addcmul(v_gki, v0_gk1, state["mean"].unsqueeze(-2), value=-1, out=weights)
+    weights.mul_(inputs_g1i)
+    z_gkj[..., i:] = v0_gk1
+    return z_gkj.mul_(units_gk1)
+
+
+def _principal(gram_grr: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Squared lengths [g,r] along the principal axes, one over the lengths [g,1,r], and the turn [g,r,r] to the axes.
 
     Done with the small matrix of products: that loses half of the digits, so directions a thousandth as long as the
-    longest are let go. They would not be shortened anyway.
+    longest are let go, with 0 for both. They would not be shortened anyway.
     """
-    # A gradient that is not finite is refused by its dual norm, with a word about the parameter: not here.
-    square_gr, turn_grr = torch.linalg.eigh(gram_grr.double().nan_to_num(0.0, 0.0, 0.0))
-    negligible = square_gr <= square_gr[..., -1:] * NEGLIGIBLE**2
-    return turn_grr.to(gram_grr), torch.where(negligible, torch.inf, square_gr).rsqrt().to(gram_grr)
+    try:
+        square_gr, turn_grr = torch.linalg.eigh(gram_grr.double())
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+        # A gradient that is not finite is refused by its dual norm, with a word about the parameter: not here.
+        square_gr, turn_grr = torch.full_like(gram_grr[..., 0], torch.nan), torch.full_like(gram_grr, torch.nan)
+    square_gr = square_gr.masked_fill(square_gr <= square_gr[..., -1:] * NEGLIGIBLE**2, 0)
+    scale_gr = torch.where(square_gr > 0, square_gr.rsqrt(), 0)
+    return square_gr.to(gram_grr), scale_gr.to(gram_grr).unsqueeze(-2), turn_grr.to(gram_grr)
 
 
 def _average(old: State, new: State, share: float, biased: bool) -> State:

@@ -76,7 +76,7 @@ def reach(moved: list[Moved], dual_gk: Tensor, per_unit: bool, old: Tensor | Non
     spread = (values - values.mean(1, keepdim=True)).square_().mean(1)  # many times faster than Tensor.var here
     flat = spread <= values.square().mean(1) * (64 * torch.finfo(values.dtype).eps) ** 2
     rms = change.square().mean(1)
-    dual = dual_gk if per_unit else dual_gk.sum().expand_as(dual_gk)
+    dual = dual_gk if per_unit else dual_gk.sum().expand_as(spread)
     bound = UNIT * (spread * dual.clamp_min(0) / (scale * rms)).sqrt()
     bound = torch.where(flat, torch.inf, bound)
     measured = rms > 0
@@ -88,7 +88,7 @@ def reach(moved: list[Moved], dual_gk: Tensor, per_unit: bool, old: Tensor | Non
 
 def bound(length: float, dual_gk: Tensor, reach_gk: Tensor, shape: Shape) -> Tensor:
     """[g,k]: the length of each unit's step, shortened where its activity would move too far."""
-    dual = dual_gk if shape.per_unit else dual_gk.sum().expand_as(dual_gk)
+    dual = dual_gk if shape.per_unit else dual_gk.sum().expand_as(reach_gk)
     allowed = reach_gk / dual.clamp_min(0).sqrt().clamp_min(torch.finfo(dual.dtype).tiny)
     lengths = allowed.clamp_max(length)
     return lengths.amin().expand_as(lengths) if shape.together else lengths

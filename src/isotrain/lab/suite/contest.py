@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -144,7 +145,8 @@ def run(key: Key, timed: bool = False) -> Entry:
 
 
 def _score(step: Step) -> tuple[float | None, float | None]:
-    double = [o for o in step.optimizers if hasattr(o, "eval")]  # schedule-free ones keep two sets of weights
+    # Schedule-free optimizers keep two sets of weights.
+    double: list[Any] = [o for o in step.optimizers if hasattr(o, "eval")]
     for optimizer in double:
         optimizer.eval()
     loss, accuracy = score(step.model, step.problem.loss, step.problem.held_out())
