@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from isotrain import Bernoulli, Categorical, Gaussian, Likelihood, Riemannian
-from isotrain.riemann import optimizer as engine
-from isotrain.riemann import steplength, trial
+from isotrain.riemann import motion, steplength, trial
 from isotrain.riemann.polar import Polar
 
 
@@ -67,7 +66,7 @@ def test_a_trial_leaves_the_parameters_as_they_were(monkeypatch: pytest.MonkeyPa
     x, y = pictures()
     model = deep()
     before = [p.detach().clone() for p in model.parameters()]
-    monkeypatch.setattr(engine, "shift", lambda motions, length: None)
+    monkeypatch.setattr(motion, "shift", lambda motions, length: None)
     steps(model, Riemannian(model), 1, x, y)
     assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
 

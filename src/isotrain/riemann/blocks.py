@@ -158,14 +158,16 @@ class Shape(ABC):
     """Whether moments are taken around the inputs' centre."""
     per_unit: bool = True
     """Whether the dual norm of a gradient is a sum of non-negative terms, one a unit."""
+    unit: float = 0.1
+    """How far a step may move a unit's pre-activation, in root mean square, as a fraction of its spread."""
+    together: bool = False
+    """Whether units are held back together: a step that shortened one of them alone might lead uphill."""
     divergence: float = 0.01
     """How far a step may move the outputs, as a share of the loss (see steplength)."""
     responsive: bool = False
     """Whether it needs the variance of the units' responses."""
     stacked: tuple[str, ...] = ()
     """Names in the state that `direct` reads, where blocks padded with zeros may share a batch: see stacks.py."""
-    together: bool = False
-    """Whether units are held back together: a step that shortened one of them alone might lead uphill."""
 
     @abstractmethod
     def moments(self, seen: Seen, biased: bool) -> State:

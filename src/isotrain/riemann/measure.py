@@ -228,9 +228,9 @@ def settle(
         else:
             inputs = [x.to(kind) for x in inputs]
             inputs, plain = centred(inputs, units, shape.centred and units.bias is not None, ranks)
-            if shape.responsive:
-                response, level = responses([seen.sightings[p] for p in places[units]], kind, ranks)
-                plain = replace(plain, response=response, level=level)
+        if shape.responsive:
+            response, level = responses([seen.sightings[p] for p in places[units]], kind, ranks)
+            plain = replace(plain, response=response, level=level)
         raw: State | None = None
         for one in errors:
             shown: list[Seen] = []

@@ -23,6 +23,18 @@ from isotrain.riemann.stacks import Block, Stacks
 from isotrain.riemann.units import Units
 
 Progress = dict[str, Any]
+START: Progress = {
+    "step": 0,
+    "looks": 0,
+    "curvature": 0.0,
+    "loss": 0.0,
+    "first_loss": 0.0,
+    "trust": 1.0,
+    "pace": (1.0, 0.0, 0.0),
+}
+"""Progress before the first step."""
+LASTING = ("reach", "curvature", "usual", "basis")
+"""What a new look does not replace."""
 
 
 @dataclass(eq=False)
@@ -33,11 +45,12 @@ class Motion:
         group: the parameter group the block belongs to.
         units: the block.
         shape: its shape.
-        state: its metric after this step, with the trust "reach" [g,k] under a natural length.
+        state: its metric after this step, with the trust "reach" [g,k] where units have one.
         delta: [g,k,i] direction of the weights.
         delta0: [g,k] direction of the biases.
         dual: v'w of each unit [g,k], or of each group [g] where units are not apart.
         momentum: what to keep of the averaged gradient.
+        paced: whether the step is to be judged by the next gradient.
         scale: what the direction and its dual norm are multiplied by, so that blocks are in balance.
         total: the whole block's v'w, before that.
     """
@@ -50,6 +63,7 @@ class Motion:
     delta0: Tensor | None
     dual: Tensor
     momentum: State = field(default_factory=dict)
+    paced: bool = False
     scale: float = 1.0
     total: float = 0.0
 
@@ -87,18 +101,46 @@ class Motion:
 
 @dataclass(frozen=True, eq=False)
 class Ready:
-    """A block whose metric and averaged gradient are up to date: what a direction is made of."""
+    """A block whose metric and averaged gradient are up to date: what a direction is made of.
+
+    Attributes:
+        group: the parameter group the block belongs to.
+        units: the block.
+        block: its metric and gradient.
+        momentum: what to keep of the averaged gradient.
+        paced: whether its steps are judged by the gradient that follows.
+        gain: this minibatch's gradient along the last displacement, how much further it would fall; None for none.
+    """
 
     group: dict[str, Any]
     units: Units
     block: Block
     momentum: State
+    paced: bool
+    gain: Tensor | None
 
 
 def ready(
-    group: dict[str, Any], units: Units, shape: Shape, old: State, fresh: State | None, looks: int, factor: float
+    group: dict[str, Any],
+    units: Units,
+    shape: Shape,
+    old: State,
+    fresh: State | None,
+    lead: Mapping[str, Any],
+    factor: float,
+    paced: bool,
 ) -> Ready:
     """The metric of one block, which `fresh` (this batch's) has joined, and the gradient it is to turn.
+
+    Args:
+        group: the parameter group the block belongs to.
+        units: the block.
+        shape: its shape.
+        old: its state after the last step.
+        fresh: its metric in this batch, when this step takes a look.
+        lead: progress of the whole run.
+        factor: what gradients are multiplied by.
+        paced: whether its steps are judged by the gradient that follows.
 
     Raises:
         NotObserved: the block has never been measured.
@@ -106,10 +148,10 @@ def ready(
     measured = "spread" in old or "covariance" in old
     state = old
     if fresh is not None:
-        share = share_of_new(looks, group["decay"])
+        share = share_of_new(lead["looks"], group["decay"])
         state = shape.merge(old if measured else None, fresh, share, units.bias is not None, group["damping"])
         state = shape.ready(state, group["damping"])
-        state |= {name: old[name] for name in ("reach", "least", "curvature", "usual", "basis") if name in old}
+        state |= {name: old[name] for name in LASTING if name in old}
     elif not measured:
         raise NotObserved(
             f"layer '{units.name}' has a gradient for the first time between two looks: it was not part of "
@@ -117,13 +159,28 @@ def ready(
             "avoid this error set refresh=1, or let every layer take part from the start."
         )
     v, v0 = units.weights(gradient_times(factor)), units.biases(gradient_times(factor))
+    gain = _along(v, v0, old) if paced and int(old.get("moved_at", -1)) == lead["step"] else None
     kept: State = {}
     if group["momentum"]:
         kept = averaged(old, v, v0, group["momentum"])
         v, v0 = kept["v"], kept.get("v0")
     if "basis" not in state:
         state = shape.begin(state, v, v0)
-    return Ready(group, units, Block(shape, state, v, v0), kept)
+    return Ready(group, units, Block(shape, state, v, v0), kept, paced, gain)
+
+
+def _along(v: Tensor, v0: Tensor | None, old: State) -> Tensor:
+    """The gradient along the last displacement, downhill positive."""
+    gain = torch.dot(v.reshape(-1), old["last"].reshape(-1))
+    if v0 is not None and "last0" in old:
+        gain = gain + torch.dot(v0.reshape(-1), old["last0"].reshape(-1))
+    return gain * float(old["moved"])
+
+
+def gained(blocks: list[Ready]) -> float:
+    """How much further the loss would fall along the whole of the last step."""
+    known = [b.gain for b in blocks if b.gain is not None]
+    return float(sum(torch.stack(known).tolist())) if known else 0.0
 
 
 def propose(blocks: list[Ready], stacks: Stacks) -> list[Motion]:
@@ -131,12 +188,13 @@ def propose(blocks: list[Ready], stacks: Stacks) -> list[Motion]:
     motions = []
     for one, found in zip(blocks, stacks.direct([b.block for b in blocks]), strict=True):
         state = {**one.block.state, **found.kept}
-        scale = 1 / float(state["curvature"]) if one.group["natural"] and "curvature" in state else 1.0
+        natural = one.group["natural"] and "curvature" in state
         motions.append(
             Motion(
-                one.group, one.units, one.block.shape, state, found.delta, found.delta0, found.dual, one.momentum, scale
+                one.group, one.units, one.block.shape, state, found.delta, found.delta0, found.dual, one.momentum,
+                one.paced, scale=1 / float(state["curvature"]) if natural else 1.0,
             )
-        )
+        )  # fmt: skip
     return motions
 
 
@@ -163,7 +221,7 @@ def averaged(old: State, v: Tensor, v0: Tensor | None, keep: float) -> State:
 
 
 def measure_along(motions: list[Motion], fresh: Fresh, lead: Mapping[str, Any], ranks: Ranks) -> Progress:
-    """Loss and curvature after this look; writes each block's trust reach into its proposed state."""
+    """Loss and curvature after this look; brings the blocks into balance, and measures each unit's reach."""
     progress = {"looks": lead["looks"] + 1, "loss": ranks.mean(fresh.loss)}
     if not lead["looks"]:
         progress["first_loss"] = progress["loss"]
@@ -188,9 +246,9 @@ def measure_along(motions: list[Motion], fresh: Fresh, lead: Mapping[str, Any], 
         sets = along.get(units, [])
         own = ranks.mean(sum(float(steplength.quadratic(one)) for one in sets if one) / turns)
         m.balance(own, lead["looks"])
-        if units in moved:
-            reach = steplength.reach(moved[units], m.dual, m.shape.per_unit, m.state.get("reach"), m.scale)
-            m.state = {**m.state, "reach": (reach := ranks.smallest(reach)), "least": reach.amin()}
+        if m.shape.unit < math.inf and units in moved:
+            reach = steplength.reach(moved[units], m.dual, m.shape, m.state.get("reach"), m.scale)
+            m.state = {**m.state, "reach": ranks.smallest(reach)}
     curvature = 0.0
     for place in range(max((len(sets) for sets in along.values()), default=0)):
         one = [t * natural[u].scale for u, sets in along.items() if place < len(sets) for t in sets[place]]
@@ -240,7 +298,10 @@ def require_finite_gradient(p: nn.Parameter, names: Mapping[nn.Parameter, str]) 
 
 def shift(motions: list[Motion], length: float) -> None:
     """Move the parameters by `length` (natural groups) or their own rate."""
-    held = _held_back([m for m in motions if m.natural], length)
+    bounded = [m for m in motions if m.natural and m.shape.unit < math.inf]
+    bounds = [steplength.bound(length, m.dual * m.scale, m.state["reach"], m.shape) for m in bounded]
+    least = torch.stack([bound.amin() for bound in bounds]).tolist() if bounds else []
+    held = {m: b for m, b, low in zip(bounded, bounds, least, strict=True) if low != length}
     for m in motions:
         rate = float(m.group["lr"])
         alpha = rate * length * m.scale if m.natural else rate
@@ -263,22 +324,24 @@ def shift(motions: list[Motion], length: float) -> None:
             flat.sub_(delta0.reshape(-1), alpha=alpha)
 
 
-def _held_back(natural: list[Motion], length: float) -> dict[Motion, Tensor]:
-    """[g,k] the length of every unit of the blocks in which some unit must stop before `length`."""
-    whole = [m for m in natural if not m.shape.per_unit]
-    least = torch.stack([m.state["least"] for m in whole]).tolist() if whole else []
-    free = {m for m, low in zip(whole, least, strict=True) if low >= length * math.sqrt(max(m.total * m.scale, 0.0))}
-    found = {m: steplength.bound(length, m.dual * m.scale, m.state["reach"], m.shape) for m in natural if m not in free}
-    lowest = torch.stack([lengths.amin() for lengths in found.values()]).tolist() if found else []
-    return {m: lengths for (m, lengths), low in zip(found.items(), lowest, strict=True) if low != length}
-
-
-def keep(motions: list[Motion], state: MutableMapping[Any, Any]) -> None:
-    """Keep the new state of every block."""
+def keep(motions: list[Motion], state: MutableMapping[Any, Any], length: float, step: int) -> None:
+    """Keep the new state of every block, and where it went in the step that ends as number `step`."""
     for m in motions:
         kept = state[m.units.anchor]
-        for name, value in {**m.state, **m.momentum}.items():
+        news = {**m.state, **m.momentum}
+        if m.paced:
+            news["last"] = _alone(m.delta)
+            if m.delta0 is not None:
+                news["last0"] = _alone(m.delta0)
+            news["moved"] = torch.tensor(length * m.scale * float(m.group["lr"]), dtype=torch.float64)
+            news["moved_at"] = torch.tensor(step)
+        for name, value in news.items():
             kept[m.units.key + name] = value
+
+
+def _alone(value: Tensor) -> Tensor:
+    """The tensor, not as a part of a larger one."""
+    return value if value._base is None else value.clone(memory_format=torch.contiguous_format)
 
 
 def _pieces(units: Units, delta: Tensor) -> list[Tensor]:

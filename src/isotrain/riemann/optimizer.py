@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import astuple
 from functools import partial
 from typing import Any
 
@@ -13,23 +14,13 @@ from torch.optim import Optimizer
 
 from isotrain.errors import BadOption, NoBackward, NotObserved
 from isotrain.likelihood.base import Likelihood
-from isotrain.riemann import options, saved, scaling
+from isotrain.riemann import motion, options, saved, scaling
 from isotrain.riemann.average import EAGER_STEPS, due
 from isotrain.riemann.claims import Change, claims
 from isotrain.riemann.hooks import watch
 from isotrain.riemann.measure import Fresh, refresh, require_measured, stream
-from isotrain.riemann.motion import (
-    Progress,
-    Ready,
-    keep,
-    measure_along,
-    propose,
-    ready,
-    require_finite,
-    require_finite_gradient,
-    shift,
-)
 from isotrain.riemann.network import Network, blocks_of, refuse_strays
+from isotrain.riemann.pace import Pace
 from isotrain.riemann.plainrule import plain_step
 from isotrain.riemann.probes import probe
 from isotrain.riemann.ranks import Ranks
@@ -39,7 +30,6 @@ from isotrain.riemann.trial import shared_length
 from isotrain.riemann.units import Units
 
 LikelihoodLike = str | Likelihood
-_PROGRESS = {"step": 0, "looks": 0, "curvature": 0.0, "loss": 0.0, "first_loss": 0.0, "trust": 1.0}
 
 
 class Riemannian(Optimizer):
@@ -138,7 +128,7 @@ class Riemannian(Optimizer):
         self._recorder = Recorder(self._root, subsample)
         self._blocks: list[tuple[dict[str, Any], Units]] = []
         super().__init__([{"params": list(self._root.parameters())}] if params is None else params, defaults)
-        self.param_groups[0].update(_PROGRESS)
+        self.param_groups[0].update(motion.START)
         self._arm()
 
     _step_supports_amp_scaling = True
@@ -158,7 +148,7 @@ class Riemannian(Optimizer):
         """Add a group with options of its own; its parameters belong to the model."""
         group = dict(param_group)
         options.complete_group(group, self.defaults)
-        options.check_group(group, self.defaults, _PROGRESS)
+        options.check_group(group, self.defaults, motion.START)
         super().add_param_group(group)
         try:
             for p in self.param_groups[-1]["params"]:
@@ -236,16 +226,18 @@ class Riemannian(Optimizer):
         refuse_strays(self._root, self._network, self.param_groups, self._plain_names)
         fresh = self._look(moving, scaling.of_loss(self)) if self._recorder.due and moving else None
         lead = self.param_groups[0]
-        motions = propose([self._ready(group, units, fresh, scale) for group, units in moving], self._stacks)
-        progress: Progress = {"step": lead["step"] + 1}
+        blocks = [self._ready(group, units, fresh, scale) for group, units in moving]
+        pace = Pace(*lead["pace"]).after(motion.gained(blocks), steady=lead["step"] < EAGER_STEPS)
+        progress: motion.Progress = {"step": lead["step"] + 1, "pace": astuple(pace)}
+        motions = motion.propose(blocks, self._stacks)
         if fresh is not None:
-            progress |= measure_along(motions, fresh, lead, self._ranks)
-        dual = require_finite(motions, self._network.names)
+            progress |= motion.measure_along(motions, fresh, lead, self._ranks)
+        dual = motion.require_finite(motions, self._network.names)
         for p in self._network.plain:
-            require_finite_gradient(p, self._network.names)
+            motion.require_finite_gradient(p, self._network.names)
         length = shared_length(self._root, motions, fresh, lead, progress, dual, self._ranks)
-        shift(motions, length)
-        keep(motions, self.state)
+        motion.shift(motions, length)
+        motion.keep(motions, self.state, length, progress["step"])
         for group in self.param_groups:
             plain = [p for p in group["params"] if p in self._network.plain and p.grad is not None]
             plain_step(self.state, plain, group, scale)
@@ -257,7 +249,8 @@ class Riemannian(Optimizer):
     def _look(self, moving: list[tuple[dict[str, Any], Units]], scale: float) -> Fresh:
         """Measure this batch; refuse what cannot be measured."""
         lead = self.param_groups[0]
-        shapes = {one: options.shape_of(group, one) for group, units in moving for one in (units, *units.guests)}
+        shapes = {units: options.shape_of(group, units) for group, units in moving}
+        shapes |= {one: options.shape_of(group, one, True) for group, units in moving for one in units.guests}
         generators = partial(stream, (self._seed, lead["step"], self._ranks.rank))
         calls = self._recorder.seen()
         self._ranks.adopt(self._recorder.wrapper)
@@ -268,14 +261,14 @@ class Riemannian(Optimizer):
         require_measured(fresh, [units for _, units in moving], first=not lead["looks"])
         return fresh
 
-    def _ready(self, group: dict[str, Any], units: Units, fresh: Fresh | None, scale: float) -> Ready:
+    def _ready(self, group: dict[str, Any], units: Units, fresh: Fresh | None, scale: float) -> motion.Ready:
         kept = self.state.get(units.anchor, {})
         old = {name[len(units.key) :]: t for name, t in kept.items() if name.startswith(units.key)}
         factor = (-1.0 if group["maximize"] else 1.0) / scale
         batch = None if fresh is None else fresh.states[units]
         try:
             shape = options.shape_of(group, units)
-            return ready(group, units, shape, old, batch, self.param_groups[0]["looks"], factor)
+            return motion.ready(group, units, shape, old, batch, self.param_groups[0], factor, options.paced(group))
         except NotObserved:
             self._recorder.due = True
             raise

@@ -14,8 +14,8 @@ from isotrain.riemann.blocks import Shape
 from isotrain.riemann.diagonal import Diagonal
 from isotrain.riemann.kronecker import Kronecker
 from isotrain.riemann.polar import Polar
-from isotrain.riemann.quasidiagonal import QuasiDiagonal
-from isotrain.riemann.rows import Rows
+from isotrain.riemann.quasidiagonal import Gains, QuasiDiagonal
+from isotrain.riemann.rows import PolarRows, Rows
 from isotrain.riemann.units import Units
 from isotrain.riemann.unitwise import Unitwise
 
@@ -33,12 +33,20 @@ _RANGES = {
 }
 
 
-def shape_of(group: Mapping[str, Any], units: Units) -> Shape:
-    """The shape of a block in its group; embeddings have their own, and a norm's gains nothing to be polar about."""
+def shape_of(group: Mapping[str, Any], units: Units, guest: bool = False) -> Shape:
+    """The shape of a block in its group; embeddings have their own, and a norm's gains nothing to be polar about.
+
+    A guest is an embedding whose weights are another layer's too: it gives that layer its diagonal.
+    """
     if units.one_hot:
-        return Rows(units.anchor.shape[0])
+        return (PolarRows if group["shape"] == "polar" and not guest else Rows)(units.anchor.shape[0])
     single = all(part.shape[1:] == (1, 1) for part in units.parts) and len(units.parts) == 1
-    return SHAPES["quasi-diagonal" if group["shape"] == "polar" and single else group["shape"]]
+    return Gains() if group["shape"] == "polar" and single else SHAPES[group["shape"]]
+
+
+def paced(group: Mapping[str, Any]) -> bool:
+    """Whether a group's steps are judged by the gradients that follow (pace.py): it costs a copy of the weights."""
+    return bool(group["natural"]) and group["shape"] == "polar"
 
 
 def momentum_of(natural: bool, shape: str) -> float:

@@ -13,6 +13,7 @@ Letters: units.py; r direction.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -48,6 +49,7 @@ class Polar(Shape):
 
     name = "polar"
     per_unit = False
+    unit = math.inf
     responsive = True
     divergence = 0.0025
     stacked = ("inputs", "units", "mean", "basis")

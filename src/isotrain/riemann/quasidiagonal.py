@@ -5,6 +5,7 @@ Two numbers a weight, the memory of Adam. Source: Ollivier 2015, "Riemannian met
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -85,3 +86,10 @@ class QuasiDiagonal(Shape):
         delta = delta.div_(state["spread"])
         delta0 = quotient(v0_gk, state["m00"]) - torch.einsum("gki,gki->gk", state["mean"], delta)
         return delta, delta0
+
+
+class Gains(QuasiDiagonal):
+    """A norm's gains and shifts beside polar blocks: single weights have no directions, and no bound of their own."""
+
+    name = "gains"
+    unit = math.inf

@@ -1,6 +1,6 @@
-"""Embeddings: one-hot inputs without a bias, for which every shape of block is the same diagonal.
+"""Embeddings: one-hot inputs without a bias. Every shape of block but polar is the same diagonal for them.
 
-A row is measured only in the looks that touch it, and averaged over those alone: a rare word's metric
+A diagonal row is measured only in the looks that touch it, and averaged over those alone: a rare word's metric
 must not fade between its appearances.
 """
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from isotrain.riemann.blocks import Inputs, Seen, Shape, State
+from isotrain.riemann.polar import Polar
 
 
 class Rows(Shape):
@@ -71,3 +72,40 @@ class Rows(Shape):
         average = state["spread"].sum(-1, keepdim=True) / met.sum().clamp_min(1)
         spread = torch.where(met, state["spread"], average)
         return torch.where(spread > 0, v_gki / spread, 0), None
+
+
+class PolarRows(Polar):
+    """An embedding as the linear layer on one-hot inputs that it is: the variance of an input is how often it is met.
+
+    >>> state = {"mean": torch.zeros(1, 2), "spread": torch.tensor([[0.4, 0.1]]), "range": torch.ones(1, 2)}
+    >>> state |= {"factor": torch.ones(1, 1), "response": torch.ones(1, 1)}
+    >>> shape, v = PolarRows(2), torch.ones(1, 1, 2)
+    >>> delta, _ = shape.solve(shape.begin(shape.ready(state, 0.1), v, None), v, None)
+    >>> delta.round(decimals=3)  # one over the damped variances
+    tensor([[[2., 5.]]])
+    """
+
+    name = "polar-rows"
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+
+    def moments(self, seen: Seen, biased: bool) -> State:
+        """How often every row is met, and squares of the errors."""
+        index = seen.inputs.reshape(-1)
+        d = seen.errors[0].reshape(len(index), -1)
+        met = d.new_zeros(self.rows).index_add_(0, index, torch.ones_like(d[:, 0]))
+        count = d.new_full((1,), float(len(index)))
+        return {"count": count, "square": met.unsqueeze(0), "factor": d.square().sum(0).unsqueeze(0)}
+
+    def settle(self, raw: State, inputs: Inputs, biased: bool) -> State:
+        """Frequencies; a row that was met has the range of a one-hot input, 1."""
+        spread = raw["square"] / raw["count"].unsqueeze(-1)
+        return {
+            "mean": torch.zeros_like(spread),
+            "spread": spread,
+            "range": (spread > 0).to(spread),
+            "factor": raw["factor"],
+            "response": inputs.response,
+            "level": inputs.level,
+        }

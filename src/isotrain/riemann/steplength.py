@@ -2,8 +2,8 @@
 
 With v the gradient, w the direction, F the Fisher matrix of the model's output: rho = w'Fw / (v'w) is how
 many times the plain step w overshoots the minimum of the quadratic model. The length is a fraction of the
-Newton length 1/rho, no longer than what changes the output distribution by a fraction of the current loss,
-and no unit's activity moves by more than a fraction of its own spread. Letters: units.py.
+Newton length 1/rho, no longer than what changes the output distribution by a fraction of the current loss.
+Shapes may also bound how far a unit's activity moves, as a fraction of its own spread. Letters: units.py.
 """
 
 from __future__ import annotations
@@ -18,12 +18,10 @@ from isotrain.riemann.blocks import Shape
 
 NEWTON = 0.3
 """Fraction of the Newton length."""
-UNIT = 0.1
-"""Root mean square change of a unit's pre-activation, as a fraction of its spread."""
 LEAP = 4.0
 """How many times its usual dual norm (a squared length) a block may have."""
 MEMORY = 0.9
-"""What the logarithm of the curvature keeps at a refresh."""
+"""What the curvature keeps at a refresh."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ def quadratic(per_n: list[Tensor]) -> Tensor:
     return torch.stack(roots).sum().square()
 
 
-def reach(moved: list[Moved], dual_gk: Tensor, per_unit: bool, old: Tensor | None, scale: float = 1.0) -> Tensor:
+def reach(moved: list[Moved], dual_gk: Tensor, shape: Shape, old: Tensor | None, scale: float = 1.0) -> Tensor:
     """[g,k]: how far each unit may go, in units of the root of its dual norm v_k'w_k, for the direction times `scale`.
 
     The ratio of the two norms changes slowly, so it is measured at a refresh and used until the next. A unit
@@ -76,11 +74,11 @@ def reach(moved: list[Moved], dual_gk: Tensor, per_unit: bool, old: Tensor | Non
     spread = (values - values.mean(1, keepdim=True)).square_().mean(1)  # many times faster than Tensor.var here
     flat = spread <= values.square().mean(1) * (64 * torch.finfo(values.dtype).eps) ** 2
     rms = change.square().mean(1)
-    dual = dual_gk if per_unit else dual_gk.sum().expand_as(spread)
-    bound = UNIT * (spread * dual.clamp_min(0) / (scale * rms)).sqrt()
+    dual = dual_gk if shape.per_unit else dual_gk.sum().expand_as(spread)
+    bound = shape.unit * (spread * dual.clamp_min(0) / (scale * rms)).sqrt()
     bound = torch.where(flat, torch.inf, bound)
     measured = rms > 0
-    if not per_unit:
+    if not shape.per_unit:
         # The layer moves as one: a unit that the direction leaves alone (a dead one) holds nobody back.
         bound, measured = torch.where(measured, bound, torch.inf), torch.ones_like(measured)
     return torch.where(measured & (dual > 0), bound, torch.zeros_like(bound) if old is None else old)
