@@ -163,8 +163,9 @@ def look(
         stack.enter_context(torch.enable_grad())
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(torch.autocast(device, enabled=cast, dtype=dtype))
+        args, kwargs = call.inputs()
         with nullcontext() if within is None else within():
-            outputs = tensors(model(*call.args, **call.kwargs))
+            outputs = tensors(model(*args, **kwargs))
         open_ = False
         predicted = outputs[min(call.gradients)]
         yield Look(sightings, outputs, predicted.shape[0] if predicted.ndim else 1, blind)

@@ -57,6 +57,10 @@ class Call:
     labels: list[str] = field(default_factory=list)
     gradients: dict[int, Tensor] = field(default_factory=dict)
 
+    def inputs(self) -> Any:
+        """Arguments and keywords to run the model on once more, which it may write on: a look runs it several times."""
+        return tree_map(partial(_keep_input, rows=None), (self.args, self.kwargs))
+
 
 class Recorder:
     """Keeps the arguments of the model's calls, and the gradients at its outputs, while a look is due."""
