@@ -18,6 +18,7 @@ from isotrain.riemann.quasidiagonal import Gains, QuasiDiagonal
 from isotrain.riemann.rows import PolarRows, Rows
 from isotrain.riemann.units import Units
 from isotrain.riemann.unitwise import Unitwise
+from isotrain.riemann.windows import WIDEST, Windows
 
 SHAPES: dict[str, Shape] = {
     s.name: s for s in (Diagonal(), QuasiDiagonal(), Unitwise(), Kronecker(), Kronecker(full=True), Polar())
@@ -41,7 +42,10 @@ def shape_of(group: Mapping[str, Any], units: Units, guest: bool = False) -> Sha
     if units.one_hot:
         return (PolarRows if group["shape"] == "polar" and not guest else Rows)(units.anchor.shape[0])
     single = all(part.shape[1:] == (1, 1) for part in units.parts) and len(units.parts) == 1
-    return Gains() if group["shape"] == "polar" and single else SHAPES[group["shape"]]
+    if group["shape"] == "polar":
+        narrow = sum(part.width for part in units.parts) <= WIDEST
+        return Gains() if single else Windows() if units.spatial and narrow else SHAPES["polar"]
+    return SHAPES[group["shape"]]
 
 
 def paced(group: Mapping[str, Any]) -> bool:

@@ -18,8 +18,8 @@ MEMORY = 0.9
 """What the averages keep at a step."""
 RATE = 0.05
 """Largest change of the factor at a step, in its logarithm."""
-RANGE = 16.0
-"""How far from 1 the factor may go, up and down."""
+SLOWEST, FASTEST = 1 / 16, 16.0
+"""Between these the factor stays."""
 
 
 @dataclass(frozen=True)
@@ -50,4 +50,4 @@ class Pace:
         size = MEMORY * self.size + (1 - MEMORY) * abs(gain)
         if steady or not size > 0:
             return Pace(self.factor, mean, size)
-        return Pace(min(RANGE, max(1 / RANGE, self.factor * math.exp(RATE * mean / size))), mean, size)
+        return Pace(min(FASTEST, max(SLOWEST, self.factor * math.exp(RATE * mean / size))), mean, size)

@@ -52,7 +52,7 @@ class Polar(Shape):
     unit = math.inf
     responsive = True
     divergence = 0.0025
-    stacked = ("inputs", "units", "mean", "basis")
+    stacked: tuple[str, ...] = ("inputs", "units", "mean", "basis")
 
     def moments(self, seen: Seen, biased: bool) -> State:
         """Count, sum and square of the inputs; squares of the errors."""
@@ -104,7 +104,7 @@ class Polar(Shape):
 
     def begin(self, state: State, v_gki: Tensor, v0_gk: Tensor | None) -> State:
         """Where the search starts: the largest columns, since a draw would not follow the units elsewhere."""
-        z = _standardised(state, v_gki, v0_gk)
+        z = self.standardised(state, v_gki, v0_gk)
         largest = z.square().sum(-2).topk(rank(*z.shape[-2:]), -1).indices
         columns = z.nan_to_num(0.0, 0.0, 0.0).gather(-1, largest.unsqueeze(-2).expand(-1, z.shape[-2], -1))
         alive = (z != 0).any(-1, keepdim=True)
@@ -120,7 +120,7 @@ class Polar(Shape):
         self, state: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None, others: Tensor | int | None = None
     ) -> Direction:
         """Follow the strongest directions by half a subspace iteration, and shorten what is too long of them."""
-        z_gkj = _standardised(state, v_gki, v0_gk)
+        z_gkj = self.standardised(state, v_gki, v0_gk)
         total_g = torch.linalg.vecdot(z_gkj.flatten(1), z_gkj.flatten(1))
         basis_gkr = state["basis"]
         rows_grj = basis_gkr.mT @ z_gkj
@@ -143,9 +143,24 @@ class Polar(Shape):
         basis_gkr = torch.where(scale_g1r > 0, left_gkr * scale_g1r, turned_gkr)
         dual_g = total_g - (cut_gr * square_gr).sum(-1)
         width = v_gki.shape[-1]
-        delta = z_gkj[..., :width] * state["inputs"].unsqueeze(-2)
+        delta = self.back(state, z_gkj[..., :width])
         delta0 = None if v0_gk is None else z_gkj[..., width] - (delta @ state["mean"].unsqueeze(-1)).squeeze(-1)
         return Direction(delta, delta0, dual_g, {"basis": basis_gkr})
+
+    def standardised(self, state: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None) -> Tensor:
+        """Z [g,k,j]: j is the inputs and, with a bias, one more."""
+        units_gk1, inputs_g1i = state["units"].unsqueeze(-1), state["inputs"].unsqueeze(-2)
+        if v0_gk is None:
+            return (v_gki * inputs_g1i).mul_(units_gk1)
+        g, k, i = v_gki.shape
+        z_gkj = v_gki.new_empty(g, k, i + 1)
+        centred_gradient(state, v_gki, v0_gk, out=z_gkj[..., :i]).mul_(inputs_g1i)
+        z_gkj[..., i:] = v0_gk.unsqueeze(-1)
+        return z_gkj.mul_(units_gk1)
+
+    def back(self, state: Mapping[str, Tensor], z_gki: Tensor) -> Tensor:
+        """[g,k,i] standardised weights as weights."""
+        return z_gki * state["inputs"].unsqueeze(-2)
 
 
 def rank(k: int, j: int) -> int:
@@ -158,18 +173,13 @@ def rank(k: int, j: int) -> int:
     return least if least <= RANK else min(RANK, least // 2)
 
 
-def _standardised(state: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None) -> Tensor:
-    """Z [g,k,j]: j is the inputs and, with a bias, one more."""
-    units_gk1, inputs_g1i = state["units"].unsqueeze(-1), state["inputs"].unsqueeze(-2)
+def centred_gradient(
+    state: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None, out: Tensor | None = None
+) -> Tensor:
+    """[g,k,i] the gradient of weights on inputs without their mean."""
     if v0_gk is None:
-        return (v_gki * inputs_g1i).mul_(units_gk1)
-    g, k, i = v_gki.shape
-    z_gkj = v_gki.new_empty(g, k, i + 1)
-    weights, v0_gk1 = z_gkj[..., :i], v0_gk.unsqueeze(-1)
-    torch.addcmul(v_gki, v0_gk1, state["mean"].unsqueeze(-2), value=-1, out=weights)
-    weights.mul_(inputs_g1i)
-    z_gkj[..., i:] = v0_gk1
-    return z_gkj.mul_(units_gk1)
+        return v_gki
+    return torch.addcmul(v_gki, v0_gk.unsqueeze(-1), state["mean"].unsqueeze(-2), value=-1, out=out)
 
 
 def _principal(gram_grr: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,0 +1,147 @@
+"""What the polar default is made of: stacks, embeddings, windows, the pace."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from isotrain import Riemannian
+from isotrain.riemann import stacks
+from isotrain.riemann.pace import FASTEST, SLOWEST, Pace
+from isotrain.riemann.windows import Windows
+
+
+def classes(model: nn.Module, x: Tensor, y: Tensor, steps: int, **options: object) -> tuple[Riemannian, list[float]]:
+    optimizer = Riemannian(model, **options)
+    losses = []
+    for at in range(steps):
+        rows = torch.arange(16) + 16 * at
+        loss = F.cross_entropy(model(x[rows % len(x)]), y[rows % len(x)])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    return optimizer, losses
+
+
+def vectors(width: int = 12) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    x = torch.randn(64, width, generator=generator, dtype=torch.float64)
+    return x, (x[:, 0] > 0).long() + 2 * (x[:, 1] * x[:, 2] > 0).long()
+
+
+def mixed() -> nn.Module:
+    """Wide and narrow blocks, with and without biases: some share a stack, some do not."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Linear(12, 40), nn.Tanh(), nn.Linear(40, 36), nn.Tanh(), nn.Linear(36, 40, bias=False), nn.Tanh(),
+        nn.Linear(40, 34, bias=False), nn.Tanh(), nn.Linear(34, 9), nn.Tanh(), nn.Linear(9, 4),
+    ).double()  # fmt: skip
+
+
+def test_blocks_in_a_stack_make_the_steps_they_make_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = vectors()
+    together = mixed()
+    optimizer, _ = classes(together, x, y, 30)
+    assert sum(stack is not None for _, stack in optimizer._stacks._plan) >= 1
+    monkeypatch.setattr(stacks, "WASTE", -(1 << 30))  # no two blocks share
+    alone = mixed()
+    other, _ = classes(alone, x, y, 30)
+    assert not any(stack is not None for _, stack in other._stacks._plan)
+    for one, two in zip(together.parameters(), alone.parameters(), strict=True):
+        assert float((one - two).detach().abs().max()) < 1e-9
+
+
+@pytest.mark.parametrize("metric", ["signs", "outer-product", "backpropagated"])
+def test_an_embedding_is_the_linear_layer_on_one_hot_inputs(metric: str) -> None:
+    generator = torch.Generator().manual_seed(1)
+    index = torch.randint(0, 7, (64,), generator=generator)
+    labels = torch.randint(0, 4, (64,), generator=generator)
+    torch.manual_seed(2)
+    table = nn.Sequential(nn.Embedding(8, 5), nn.Tanh(), nn.Linear(5, 4)).double()
+    linear = nn.Sequential(nn.Linear(8, 5, bias=False), nn.Tanh(), nn.Linear(5, 4)).double()
+    with torch.no_grad():
+        linear[0].weight.copy_(table[0].weight.T)
+        linear[2].load_state_dict(table[2].state_dict())
+    _, first = classes(table, index, labels, 60, metric=metric)
+    _, second = classes(linear, F.one_hot(index, 8).double(), labels, 60, metric=metric)
+    assert first[-1] < first[0] - 0.05
+    assert max(abs(a - b) for a, b in zip(first, second, strict=True)) < 1e-10
+    assert torch.equal(table[0].weight[7], linear[0].weight[:, 7])  # never met, never moved
+
+
+def test_windows_are_decorrelated() -> None:
+    """The direction on correlated inputs is the one on independent inputs, mapped: up to damping, here none."""
+    generator = torch.Generator().manual_seed(3)
+    mixing = torch.eye(6, dtype=torch.float64) + 0.4 * torch.randn(6, 6, generator=generator, dtype=torch.float64)
+    v = torch.randn(1, 5, 6, generator=generator, dtype=torch.float64)
+    ones = torch.ones(1, 6, dtype=torch.float64)
+    units = {"factor": ones[:, :5], "response": ones[:, :5], "mean": 0 * ones, "range": 0 * ones}
+
+    def direction(covariance: Tensor, gradient: Tensor) -> Tensor:
+        state = {**units, "spread": covariance.diagonal().unsqueeze(0).clone(), "windows": covariance.unsqueeze(0)}
+        shape = Windows()
+        state = shape.ready(state, 0.0)
+        # The same first directions: where the search starts is a matter of coordinates, where it ends is not.
+        state["basis"] = torch.eye(5, dtype=torch.float64).unsqueeze(0)
+        return shape.solve(state, gradient, None)[0]
+
+    plain = direction(torch.eye(6, dtype=torch.float64), v)
+    mapped = direction(mixing @ mixing.T, v @ mixing.T)  # inputs mixing @ x
+    assert float((mapped @ mixing - plain).abs().max()) < 1e-10
+
+
+def test_the_pace_follows_the_sign_and_stays_in_its_range() -> None:
+    fast = slow = Pace()
+    for _ in range(200):
+        fast, slow = fast.after(0.5), slow.after(-0.5)
+    assert (fast.factor, slow.factor) == (FASTEST, SLOWEST)
+    assert Pace().after(0.0) == Pace() and Pace().after(1.0, steady=True).factor == 1.0
+    noise = Pace()
+    for at in range(200):
+        noise = noise.after((-1) ** at)
+    assert math.isclose(noise.factor, 1.0, rel_tol=0.1)
+
+
+def test_a_run_speeds_up_where_minibatches_agree_and_slows_down_where_they_do_not() -> None:
+    x, y = vectors()
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(12, 32), nn.Tanh(), nn.Linear(32, 4)).double()
+    agreeing, _ = classes(net, x, y, 100)
+    assert agreeing.param_groups[0]["pace"][0] > 2
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(12, 4), nn.Tanh(), nn.Linear(4, 4)).double()
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(16 * 400, 12, generator=generator, dtype=torch.float64)
+    labels = torch.randint(0, 4, (16 * 400,), generator=generator)  # nothing to learn
+    disagreeing, _ = classes(net, noise, labels, 400)
+    assert disagreeing.param_groups[0]["pace"][0] < 0.5
+
+
+def test_a_block_that_rested_is_not_judged_by_its_older_step() -> None:
+    x, y = vectors()
+
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Linear(12, 4), nn.Linear(12, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.one(x) + self.two(x)
+
+    torch.manual_seed(0)
+    model = Two().double()
+    optimizer, _ = classes(model, x, y, 25)
+    before = int(optimizer.state[model.two.weight]["moved_at"])
+    loss = F.cross_entropy(model(x), y)
+    optimizer.zero_grad()
+    loss.backward()
+    for p in model.two.parameters():
+        p.grad = None
+    optimizer.step()
+    assert int(optimizer.state[model.one.weight]["moved_at"]) == before + 1
+    assert int(optimizer.state[model.two.weight]["moved_at"]) == before
