@@ -1,6 +1,6 @@
 """Does the default ever diverge? Every problem of the contest, ten seeds, small and large batches, inputs as they come.
 
-    .venv/bin/python benchmarks/divergence.py                            everything missing in benchmarks/results; two hours
+    .venv/bin/python benchmarks/divergence.py                            all that is missing: two hours
     .venv/bin/python benchmarks/divergence.py --problems digits mlp --seeds 3
 
 Inputs are taken as they are, times 1e-3, times 1e3 and plus 100, into the same initial network: a raw table in the

@@ -46,11 +46,11 @@ def mixed() -> nn.Module:
 def test_blocks_in_a_stack_make_the_steps_they_make_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = vectors()
     together = mixed()
-    optimizer, _ = classes(together, x, y, 30)
+    optimizer, _ = classes(together, x, y, 15)
     assert sum(stack is not None for _, stack in optimizer._stacks._plan) >= 1
     monkeypatch.setattr(stacks, "WASTE", -(1 << 30))  # no two blocks share
     alone = mixed()
-    other, _ = classes(alone, x, y, 30)
+    other, _ = classes(alone, x, y, 15)
     assert not any(stack is not None for _, stack in other._stacks._plan)
     for one, two in zip(together.parameters(), alone.parameters(), strict=True):
         assert float((one - two).detach().abs().max()) < 1e-9
