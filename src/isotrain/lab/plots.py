@@ -45,13 +45,14 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """A title, a remark under it, and curves over one another."""
+    """A title, a remark under it, and curves over one another; `apart` where the losses are of a problem of its own."""
 
     title: str
     note: str
     lines: Sequence[Line]
     xlabel: str = "step"
     wide: bool = False
+    apart: bool = False
 
 
 def smoothed(values: Sequence[float | None], window: int) -> list[float]:
@@ -101,10 +102,11 @@ def ticks(low: float, high: float) -> list[float]:
 
 
 def svgs(panels: Sequence[Panel]) -> list[str]:
-    """Each panel as an ``<svg>``, all on the same axes; a wide panel twice, for wide and narrow pages."""
-    low, high = limits(panels)
+    """Each panel as an ``<svg>``, on the same axes unless apart; a wide panel twice, for wide and narrow pages."""
+    shared = limits(panels)
     found = []
     for at, panel in enumerate(panels):
+        low, high = limits([panel]) if panel.apart else shared
         drawn = ""
         for size, kind in (((8.9, 3.0), "broad"), ((4.3, 3.0), "narrow")) if panel.wide else (((4.3, 3.0), ""),):
             figure, (axes,) = _figure(1, 1, size)
@@ -119,8 +121,9 @@ def png(panels: Sequence[Panel], title: str) -> bytes:
     columns = min(3, len(panels))
     rows = math.ceil(len(panels) / columns)
     figure, axes = _figure(rows, columns, (4.3 * columns, 3.3 * rows + 1.0))
-    low, high = limits(panels)
+    shared = limits(panels)
     for ax, panel in zip(axes, panels, strict=False):
+        low, high = limits([panel]) if panel.apart else shared
         _draw(ax, panel, low, high, titled=True)
     for ax in axes[len(panels) :]:
         ax.set_axis_off()

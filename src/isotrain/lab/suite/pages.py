@@ -20,7 +20,7 @@ def panels(document: dict[str, Any]) -> list[Panel]:
         lines = [
             Line(
                 name,
-                _relative(row[name]["curve"]),
+                row[name]["curve"],
                 PALETTE[optimizers.index(name) % len(PALETTE)],
                 dashed=optimizers.index(name) >= len(PALETTE),
                 width=3.0 if name == OURS else 1.3,
@@ -29,14 +29,8 @@ def panels(document: dict[str, Any]) -> list[Panel]:
             for name in optimizers
             if name in row
         ]
-        found.append(Panel(problem, document["titles"][problem], lines, xlabel="part of the run, in hundredths"))
+        found.append(Panel(problem, document["titles"][problem], lines, "part of the run, in hundredths", apart=True))
     return found
-
-
-def _relative(curve: list[float]) -> list[float | None]:
-    """Over the first value, so that problems share an axis."""
-    first = next((abs(v) for v in curve if v), 1.0)
-    return [v / first for v in curve]
 
 
 def contest_page(document: dict[str, Any]) -> str:
@@ -52,7 +46,11 @@ def contest_page(document: dict[str, Any]) -> str:
             document["verdict"],
             facts,
         ),
-        section("Curves", paragraph("Training loss over its value at the start."), curves(panels(document))),
+        section(
+            "Curves",
+            paragraph("Training loss on the minibatches; each problem has axes of its own."),
+            curves(panels(document)),
+        ),
     ]
     measures = {
         "loss": ("Training loss at equal steps", "Mean of the last tenth of the run, median over seeds."),
