@@ -30,6 +30,7 @@ OPTIMIZERS: dict[str, Callable[[nn.Module], list[Optimizer]]] = {
     "adam": lambda m: [torch.optim.Adam(m.parameters())],
     "rmsprop": lambda m: [torch.optim.RMSprop(m.parameters(), lr=1e-3)],
     "isotrain": lambda m: [isotrain.Riemannian(m)],
+    "isotrain-quasi-diagonal": lambda m: [isotrain.Riemannian(m, shape="quasi-diagonal")],
     "isotrain-kronecker": lambda m: [isotrain.Riemannian(m, shape="kronecker")],
     "muon": rival("muon", 1e-3),
     "soap": rival("soap", 1e-3),

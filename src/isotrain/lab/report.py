@@ -314,7 +314,7 @@ def _png(document: Document) -> bytes:
         "audit": "isotrain audit: the same function in other coordinates",
         "compare": "isotrain compare: one model, one start, one order of data",
         "demo": "One network, written down six ways",
-        "suite": "isotrain compare --suite standard: training loss over its start",
+        "suite": "isotrain compare --suite standard: training loss",
     }
     return png(panels(document), titles[document["kind"]])
 
