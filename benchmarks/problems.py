@@ -30,7 +30,7 @@ class Problem:
     title: str
     build: Callable[[], nn.Module]
     batch: Callable[[], tuple[Tensor, Tensor]]
-    most_over_sgd: float | None = None  # the project's own limits for its default
+    most_over_sgd: float | None = None  # the project's own limits for the quasi-diagonal shape
     most_over_adam: float | None = None
 
 
