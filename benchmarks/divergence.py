@@ -24,12 +24,14 @@ from pathlib import Path
 
 import torch
 
+from isotrain.lab.aside import write_aside
 from isotrain.lab.runs import progress_bar
 from isotrain.lab.suite.contest import Step
 from isotrain.lab.suite.problems import PROBLEMS, Pairs, SuiteProblem
 from isotrain.lab.suite.rivals import RIVALS
 
-RESULTS = Path(__file__).parent / "results" / "divergence" / "runs.jsonl"
+RESULTS = Path(__file__).parent / "results" / "divergence" / "runs.json"
+VERSION = 1
 BATCHES = (16, 128, 512)
 INPUTS = {"as they are": (1.0, 0.0), "x 1e-3": (1e-3, 0.0), "x 1e3": (1e3, 0.0), "+ 100": (1.0, 100.0)}
 SHARE = 0.2
@@ -75,6 +77,22 @@ def planned(problems: list[str], seeds: int) -> list[ONE]:
     ]
 
 
+def kept_runs(path: Path) -> list[dict[str, object]]:
+    """The runs made so far."""
+    if not path.exists():
+        return []
+    content = json.loads(path.read_text())
+    if (content.get("kind"), content.get("version")) != ("divergence", VERSION):
+        raise SystemExit(f"{path} is not a file of divergence runs of version {VERSION}: name another with --results.")
+    return content["runs"]
+
+
+def keep(rows: list[dict[str, object]], path: Path) -> None:
+    """All runs, in a readable order."""
+    lines = ",\n".join(json.dumps(row) for row in rows)
+    write_aside(path, f'{{"kind": "divergence", "version": {VERSION}, "runs": [\n{lines}\n]}}\n'.encode())
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--problems", nargs="+", choices=list(PROBLEMS), default=list(PROBLEMS))
@@ -82,21 +100,18 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--results", type=Path, default=RESULTS, help=f"file of the runs made (default {RESULTS})")
     asked = parser.parse_args()
-    asked.results.parent.mkdir(parents=True, exist_ok=True)
-    rows = [json.loads(line) for line in asked.results.read_text().splitlines()] if asked.results.exists() else []
+    rows = kept_runs(asked.results)
     made = {tuple(row["run"]) for row in rows}
     wanted = planned(asked.problems, asked.seeds)
     missing = [one for one in wanted if one not in made]
     with (
         progress_bar("divergence", len(wanted), sys.stderr.isatty()) as part,
         ProcessPoolExecutor(asked.workers, mp_context=multiprocessing.get_context("spawn")) as pool,
-        asked.results.open("a") as file,
     ):
         part("kept runs")(len(wanted) - len(missing))
         for done in as_completed(pool.submit(diverges, one) for one in missing):
             rows.append(done.result())
-            file.write(json.dumps(rows[-1]) + "\n")
-            file.flush()
+            keep(rows, asked.results)
             part(str(rows[-1]["run"][0]))(1)
     kept = [row for row in rows if tuple(row["run"]) in set(wanted)]
     broken = [row for row in kept if row["diverged"]]

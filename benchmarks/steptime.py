@@ -143,14 +143,20 @@ def written(problem: str, results: dict[str, dict[str, object]]) -> str:
     header += ["over Adam (quartiles)", "state MiB", "over Adam's", "peak MiB"]
     aim = PROBLEMS[problem]
     verdict = []
-    limits = {"isotrain": [("sgd", DEFAULT_OVER_SGD)]}
     if aim.most_over_sgd is not None and aim.most_over_adam is not None:
-        limits["isotrain-quasi-diagonal"] = [("sgd", aim.most_over_sgd), ("adam", aim.most_over_adam)]
+        limits = {
+            "isotrain": [("sgd", DEFAULT_OVER_SGD)],
+            "isotrain-quasi-diagonal": [("sgd", aim.most_over_sgd), ("adam", aim.most_over_adam)],
+        }
         for name in sorted(limits.keys() & results.keys()):
             for base, most in limits[name]:
                 ratio = results[name][f"over_{base}"][1]
                 word = "met" if ratio <= most else "**missed**"
                 verdict.append(f"- {name} over {base}: {ratio:.2f}, the aim is at most {most:.2f}: {word}")
+            if name == "isotrain-quasi-diagonal":
+                share = results[name]["state_bytes"] / adam_state
+                word = "met" if share <= 1 else "**missed**"
+                verdict.append(f"- {name}'s state over Adam's: {share:.2f}, the aim is at most 1: {word}")
     return "\n".join([f"## {aim.title}", "", table(header, rows), "", *verdict, ""])
 
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from isotrain import Riemannian
 from isotrain.riemann import stacks
 from isotrain.riemann.pace import FASTEST, SLOWEST, Pace
-from isotrain.riemann.windows import Windows
+from isotrain.riemann.windows import WIDEST, Windows
 
 
 def classes(model: nn.Module, x: Tensor, y: Tensor, steps: int, **options: object) -> tuple[Riemannian, list[float]]:
@@ -93,6 +93,16 @@ def test_windows_are_decorrelated() -> None:
     plain = direction(torch.eye(6, dtype=torch.float64), v)
     mapped = direction(mixing @ mixing.T, v @ mixing.T)  # inputs mixing @ x
     assert float((mapped @ mixing - plain).abs().max()) < 1e-10
+
+
+def test_the_default_decorrelates_the_windows_of_convolutions_that_are_narrow() -> None:
+    torch.manual_seed(0)
+    wide = WIDEST // 9 + 1
+    model = nn.Sequential(nn.Conv2d(2, wide, 3), nn.ReLU(), nn.Conv2d(wide, 3, 3), nn.Flatten(), nn.Linear(3, 4))
+    optimizer, _ = classes(model, torch.randn(32, 2, 5, 5), torch.randint(0, 4, (32,)), 1)
+    assert optimizer.state[model[0].weight]["white"].shape == (1, 18, 18)
+    assert not any("white" in optimizer.state[model[place].weight] for place in (2, 4))
+    assert not any("reach" in optimizer.state[model[place].weight] for place in (0, 2, 4))
 
 
 def test_the_pace_follows_the_sign_and_stays_in_its_range() -> None:

@@ -147,7 +147,7 @@ def compare(
         ),
     ] = None,
     suite: Annotated[
-        str | None, typer.Option(help="`standard`: the contest, ten problems, rivals at the best of five rates.")
+        str | None, typer.Option(help="`standard`: the contest, ten problems, rivals at their best rates.")
     ] = None,
     problems: Annotated[str, typer.Option(help="With --suite: some of its problems, between commas.")] = "",
     seeds: Annotated[int, typer.Option(min=1, help="With --suite: runs of each optimizer at its best rate.")] = 3,

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from isotrain import __version__
 from isotrain.errors import BadOption
+from isotrain.lab.aside import write_aside
 from isotrain.lab.page import curves, opening, page, paragraph, picture, reasons, section, table
 from isotrain.lab.plots import INK, PALETTE, Line, Panel, png, window_for
 
@@ -38,12 +37,7 @@ def save(result: Result, path: str | Path) -> Path:
         raise BadOption(f"{path.name} should end in {', '.join(WRITERS)}: the ending says what is written.")
     content = WRITERS[path.suffix](result.to_dict())
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(aside, 0o644)
-        os.replace(aside, path)
+        write_aside(path, content)
     except OSError as error:
         raise BadOption(f"{path} cannot be written: {error.strerror or error}.") from error
     return path

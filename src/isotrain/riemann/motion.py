@@ -52,7 +52,6 @@ class Motion:
         momentum: what to keep of the averaged gradient.
         paced: whether the step is to be judged by the next gradient.
         scale: what the direction and its dual norm are multiplied by, so that blocks are in balance.
-        total: the whole block's v'w, before that.
     """
 
     group: dict[str, Any]
@@ -65,7 +64,6 @@ class Motion:
     momentum: State = field(default_factory=dict)
     paced: bool = False
     scale: float = 1.0
-    total: float = 0.0
 
     def balance(self, own: float, looks: int) -> None:
         """Let the block's own curvature along its own direction, `own`, set the scale: each is a Newton step alone."""
@@ -268,9 +266,8 @@ def require_finite(motions: list[Motion], names: Mapping[nn.Parameter, str]) -> 
     """
     if not motions:
         return 0.0
-    for m, total in zip(motions, torch.stack([m.dual.sum() for m in motions]).tolist(), strict=True):
-        m.total = total
-    sums = [m.total * m.scale for m in motions]
+    duals = torch.stack([m.dual.sum() for m in motions]).tolist()
+    sums = [dual * m.scale for dual, m in zip(duals, motions, strict=True)]
     total = sum(sums)
     if total - total != 0:
         for m in motions:

@@ -23,6 +23,8 @@ from isotrain.riemann.windows import WIDEST, Windows
 SHAPES: dict[str, Shape] = {
     s.name: s for s in (Diagonal(), QuasiDiagonal(), Unitwise(), Kronecker(), Kronecker(full=True), Polar())
 }
+GAINS, WINDOWS = Gains(), Windows()
+"""What `shape="polar"` means for norms and for narrow convolutions."""
 WHOLE = ("metric", "refresh", "subsample", "maximize")
 """Options of the whole model, the same in every group."""
 _RANGES = {
@@ -35,7 +37,7 @@ _RANGES = {
 
 
 def shape_of(group: Mapping[str, Any], units: Units, guest: bool = False) -> Shape:
-    """The shape of a block in its group; embeddings have their own, and a norm's gains nothing to be polar about.
+    """The shape of a block in its group; embeddings, norms and narrow convolutions have a polar shape of their own.
 
     A guest is an embedding whose weights are another layer's too: it gives that layer its diagonal.
     """
@@ -44,7 +46,7 @@ def shape_of(group: Mapping[str, Any], units: Units, guest: bool = False) -> Sha
     single = all(part.shape[1:] == (1, 1) for part in units.parts) and len(units.parts) == 1
     if group["shape"] == "polar":
         narrow = sum(part.width for part in units.parts) <= WIDEST
-        return Gains() if single else Windows() if units.spatial and narrow else SHAPES["polar"]
+        return GAINS if single else WINDOWS if units.spatial and narrow else SHAPES["polar"]
     return SHAPES[group["shape"]]
 
 

@@ -129,7 +129,7 @@ class Polar(Shape):
         left_gkr = z_gkj @ along_grj.mT
         square_gr, scale_g1r, turn_grr = _principal(left_gkr.mT @ left_gkr)
         along_grj, left_gkr = turn_grr.mT @ along_grj, left_gkr @ turn_grr
-        length_gr = square_gr.clamp_min(0).sqrt()
+        length_gr = square_gr.sqrt()
         if others is None:
             others = min(z_gkj.shape[-2:]) - length_gr.shape[-1]
         if isinstance(others, int) and not others:

@@ -55,7 +55,6 @@ class Stack:
         self.groups = [size[0] for size in self.sizes]
         self.starts = [sum(self.groups[:at]) for at in range(len(blocks))]
         self.biased = first.v0 is not None
-        self.width = max(size[2] for size in self.sizes)
         k = max(size[1] for size in self.sizes)
         names = {name: [b.state[name] for b in blocks] for name in self.shape.stacked}
         self.buffers: State = {}

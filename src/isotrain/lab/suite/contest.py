@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import statistics
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -18,6 +16,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from isotrain.errors import BadOption, NotFinite
+from isotrain.lab.aside import write_aside
 from isotrain.lab.compare import score
 from isotrain.lab.problem import Batch
 from isotrain.lab.suite.problems import PROBLEMS, SuiteProblem
@@ -209,12 +208,7 @@ class Results:
         runs = [asdict(e) for k, e in sorted(self.entries.items(), key=_order) if k.problem == entry.key.problem]
         lines = ",\n".join(json.dumps(one) for one in runs)
         content = f'{{"kind": "contest", "version": {VERSION}, "runs": [\n{lines}\n]}}\n'
-        self.folder.mkdir(parents=True, exist_ok=True)
-        handle, aside = tempfile.mkstemp(dir=self.folder, prefix=".")
-        with os.fdopen(handle, "w") as file:
-            file.write(content)
-        os.chmod(aside, 0o644)
-        os.replace(aside, self.folder / f"{entry.key.problem}.json")
+        write_aside(self.folder / f"{entry.key.problem}.json", content.encode())
 
     def of(self, problem: str, optimizer: str) -> list[Entry]:
         """The runs of one optimizer on one problem."""

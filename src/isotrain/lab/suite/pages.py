@@ -42,7 +42,8 @@ def contest_page(document: dict[str, Any]) -> str:
         opening(
             "The contest",
             "The same networks from the same starts on the same minibatches. Every rival runs at the best of five "
-            "rates, chosen on each problem by its own training loss; isotrain has no rate and one setting everywhere.",
+            "rates, and up to two past an end of them, chosen on each problem by its own training loss; isotrain has "
+            "no rate and one setting everywhere.",
             document["verdict"],
             facts,
         ),

@@ -1,0 +1,21 @@
+"""Files written aside and renamed: a reader never sees half a file, an interruption leaves the old one."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+
+def write_aside(path: Path, content: bytes) -> None:
+    """Put `content` at `path`, whose folder is made.
+
+    Raises:
+        OSError: the place cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+    os.chmod(aside, 0o644)
+    os.replace(aside, path)
