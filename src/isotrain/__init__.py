@@ -28,6 +28,7 @@ _HOME = {
     "Bernoulli": "isotrain.likelihood.bernoulli",
     "Gaussian": "isotrain.likelihood.gaussian",
     "Change": "isotrain.riemann.claims",
+    "start": "isotrain.riemann.start",
     "audit": "isotrain.lab.audit",
     "compare": "isotrain.lab.compare",
     "IsotrainError": "isotrain.errors",
@@ -51,6 +52,7 @@ __all__ = [
     "QDNat",
     "QDOP",
     "Riemannian",
+    "start",
 ]
 
 if TYPE_CHECKING:
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
     from isotrain.riemann.claims import Change
     from isotrain.riemann.named import DOP, QDBPM, QDOP, DiagonalGaussNewton, DMCNat, QDMCNat, QDNat
     from isotrain.riemann.optimizer import Riemannian
+    from isotrain.riemann.start import start
 
 
 def __getattr__(name: str) -> Any:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from isotrain import Riemannian
-from isotrain.riemann import stacks
+from isotrain.riemann import polar, stacks
 from isotrain.riemann.pace import FASTEST, SLOWEST, Pace
 from isotrain.riemann.windows import WIDEST, Windows
 
@@ -155,3 +155,34 @@ def test_a_block_that_rested_is_not_judged_by_its_older_step() -> None:
     optimizer.step()
     assert int(optimizer.state[model.one.weight]["moved_at"]) == before + 1
     assert int(optimizer.state[model.two.weight]["moved_at"]) == before
+
+
+@pytest.mark.parametrize("kind", [polar.Polar, Windows])
+def test_an_input_that_looks_have_hardly_seen_moves_no_further_than_others(
+    kind: type[polar.Polar], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One input was a thousandth in the looks of what it is in the minibatch that made the gradient."""
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(500, 40, generator=generator, dtype=torch.float64)
+    v, v0 = torch.randn(1, 20, 40, generator=generator, dtype=torch.float64), torch.zeros(1, 20, dtype=torch.float64)
+    ones = torch.ones(1, 20, dtype=torch.float64)
+
+    def response(known: float) -> Tensor:
+        """What a unit of every input, as it is in the minibatch, does to the units."""
+        seen = x.clone()
+        seen[:, 7] *= known
+        state = {"mean": seen.mean(0)[None], "spread": seen.var(0)[None], "range": seen.square().amax(0)[None]}
+        state |= {"factor": ones, "response": ones, "windows": seen.T.cov()[None]}
+        shape = kind()
+        state = shape.begin(shape.ready(state, 0.1), v, v0)
+        for _ in range(5):
+            found = shape.direct(state, v, v0)
+            state = {**state, **found.kept}
+        return found.delta.square().sum(1)[0].sqrt()
+
+    usual = float(response(1.0)[7])
+    assert float(response(1e-3)[7]) < 20 * usual
+    assert float(response(1e-6)[7]) < 100 * usual
+    assert float(response(1e-3)[torch.arange(40) != 7].min()) > 0.2 * usual  # and others are not held back
+    monkeypatch.setattr(polar, "LOUD", math.inf)
+    assert float(response(1e-3)[7]) > 500 * usual

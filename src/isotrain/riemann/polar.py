@@ -26,6 +26,8 @@ RANK = 16
 """Most directions that are followed: all of a matrix that has no more, half of one that has up to twice as many."""
 NEGLIGIBLE = 1e-3
 """Directions this much shorter than the longest are not followed."""
+LOUD = 4.0
+"""How many times its usual length a column of U'Z may have: one longer is of an input that looks have hardly seen."""
 COMMON = 0.1
 """Share of the layer's mean in a unit's squared error (in units of its response): a floor for units that rarely err."""
 
@@ -52,7 +54,7 @@ class Polar(Shape):
     unit = math.inf
     responsive = True
     divergence = 0.0025
-    stacked: tuple[str, ...] = ("inputs", "units", "mean", "basis")
+    stacked: tuple[str, ...] = ("inputs", "units", "mean", "varied", "basis")
 
     def moments(self, seen: Seen, biased: bool) -> State:
         """Count, sum and square of the inputs; squares of the errors."""
@@ -97,6 +99,9 @@ class Polar(Shape):
         """Inverse deviations: of the inputs, damped by their ranges, and of the units' errors."""
         variance = state["spread"] + damping * state["range"]
         state["inputs"] = torch.where(variance > 0, variance, torch.inf).rsqrt()
+        # An input that varies little within its range has a short column by right, and counts as little.
+        varied_gi = (state["spread"].sqrt() * state["inputs"]).sqrt()
+        state["varied"] = varied_gi.sum(-1, keepdim=True).clamp_min(torch.finfo(varied_gi.dtype).tiny)
         common = (state["factor"] * state["response"]).mean(-1, keepdim=True)
         square = torch.lerp(state["factor"], quotient(common.expand_as(state["factor"]), state["response"]), COMMON)
         state["units"] = torch.where(square > 0, square, torch.inf).rsqrt()
@@ -120,6 +125,7 @@ class Polar(Shape):
         self, state: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None, others: Tensor | int | None = None
     ) -> Direction:
         """Follow the strongest directions by half a subspace iteration, and shorten what is too long of them."""
+        state = self.held(state, v_gki, v0_gk)
         z_gkj = self.standardised(state, v_gki, v0_gk)
         total_g = torch.linalg.vecdot(z_gkj.flatten(1), z_gkj.flatten(1))
         basis_gkr = state["basis"]
@@ -146,6 +152,23 @@ class Polar(Shape):
         delta = self.back(state, z_gkj[..., :width])
         delta0 = None if v0_gk is None else z_gkj[..., width] - (delta @ state["mean"].unsqueeze(-1)).squeeze(-1)
         return Direction(delta, delta0, dual_g, {"basis": basis_gkr})
+
+    def held(self, state: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None) -> Mapping[str, Tensor]:
+        """The metric without what the gradient refutes: an input whose column is LOUD is that much wider than known.
+
+        Looks see a share of some batches. An input that was silent there and lights up in a minibatch would have a
+        long weight for a small range, and send its sample anywhere.
+        """
+        turn_grk = (state["basis"] * state["units"].unsqueeze(-1)).mT
+        rows_gri = turn_grk @ v_gki
+        if v0_gk is not None:
+            rows_gri.baddbmm_(turn_grk @ v0_gk.unsqueeze(-1), state["mean"].unsqueeze(-2), alpha=-1)
+        length_gi = torch.linalg.vector_norm(rows_gri, dim=-2) * state["inputs"]
+        held_gi = length_gi
+        for _ in range(2):  # the second time without what the loud ones themselves add to the usual length
+            most_g1 = LOUD * (held_gi.sqrt().sum(-1, keepdim=True) / state["varied"]).square()
+            held_gi = torch.minimum(length_gi, most_g1)
+        return {**state, "inputs": torch.where(length_gi > held_gi, held_gi / length_gi, 1) * state["inputs"]}
 
     def standardised(self, state: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None) -> Tensor:
         """Z [g,k,j]: j is the inputs and, with a bias, one more."""
