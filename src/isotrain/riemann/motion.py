@@ -33,7 +33,7 @@ START: Progress = {
     "pace": (1.0, 0.0, 0.0),
 }
 """Progress before the first step."""
-LASTING = ("reach", "curvature", "usual", "basis")
+LASTING = ("reach", "curvature", "usual", "basis", "heard")
 """What a new look does not replace."""
 
 

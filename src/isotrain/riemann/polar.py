@@ -22,12 +22,16 @@ from torch import Tensor
 from isotrain.riemann.blocks import Direction, Inputs, Seen, Shape, State, is_dust, remembered_range, varied_range
 from isotrain.riemann.diagonal import quotient
 
-RANK = 16
+RANK = 32
 """Most directions that are followed: all of a matrix that has no more, half of one that has up to twice as many."""
+SMALL = 256
+"""Of a matrix larger than this both ways, half as many: its steps are to stay cheap beside its passes."""
 NEGLIGIBLE = 1e-3
 """Directions this much shorter than the longest are not followed."""
 LOUD = 4.0
 """How many times its usual length a column of U'Z may have: one longer is of an input that looks have hardly seen."""
+FADING = 0.003
+"""By how much an input that was loud may count as narrower again each step: a rare sample comes once an epoch."""
 COMMON = 0.1
 """Share of the layer's mean in a unit's squared error (in units of its response): a floor for units that rarely err."""
 
@@ -54,7 +58,7 @@ class Polar(Shape):
     unit = math.inf
     responsive = True
     divergence = 0.0025
-    stacked: tuple[str, ...] = ("inputs", "units", "mean", "varied", "basis")
+    stacked: tuple[str, ...] = ("inputs", "units", "mean", "varied", "basis", "heard")
 
     def moments(self, seen: Seen, biased: bool) -> State:
         """Count, sum and square of the inputs; squares of the errors."""
@@ -109,12 +113,14 @@ class Polar(Shape):
 
     def begin(self, state: State, v_gki: Tensor, v0_gk: Tensor | None) -> State:
         """Where the search starts: the largest columns, since a draw would not follow the units elsewhere."""
-        z = self.standardised(state, v_gki, v0_gk)
+        z = self.coordinates(state, centred_gradient(state, v_gki, v0_gk))
+        z = (z if v0_gk is None else torch.cat([z, v0_gk.unsqueeze(-1)], -1)) * state["units"].unsqueeze(-1)
         largest = z.square().sum(-2).topk(rank(*z.shape[-2:]), -1).indices
         columns = z.nan_to_num(0.0, 0.0, 0.0).gather(-1, largest.unsqueeze(-2).expand(-1, z.shape[-2], -1))
         alive = (z != 0).any(-1, keepdim=True)
         # A dead unit has no part in a direction, not even by rounding.
-        return {**state, "basis": torch.where(alive, torch.linalg.qr(columns).Q, 0)}
+        heard = torch.full_like(state["inputs"], torch.inf)
+        return {**state, "basis": torch.where(alive, torch.linalg.qr(columns).Q, 0), "heard": heard}
 
     def solve(self, state: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """The scaled gradient less what is too long of its strongest directions."""
@@ -124,85 +130,106 @@ class Polar(Shape):
     def direct(
         self, state: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None, others: Tensor | int | None = None
     ) -> Direction:
-        """Follow the strongest directions by half a subspace iteration, and shorten what is too long of them."""
-        state = self.held(state, v_gki, v0_gk)
-        z_gkj = self.standardised(state, v_gki, v0_gk)
-        total_g = torch.linalg.vecdot(z_gkj.flatten(1), z_gkj.flatten(1))
-        basis_gkr = state["basis"]
-        rows_grj = basis_gkr.mT @ z_gkj
-        _, scale_g1r, first_grr = _principal(rows_grj @ rows_grj.mT)
-        along_grj = (first_grr * scale_g1r).mT @ rows_grj
-        left_gkr = z_gkj @ along_grj.mT
+        """Follow the strongest directions by half a subspace iteration, and shorten what is too long of them.
+
+        Z is (e_k Y_ki, e_k G_k0), with Y standardised in its inputs alone. It is never written out: the bias is kept
+        apart, so that rows stay aligned, and units are scaled where matrices are thin.
+        """
+        units_gk1, basis_gkr = state["units"].unsqueeze(-1), state["basis"]
+        turn_grk = (basis_gkr * units_gk1).mT
+        rows_gri, rows_gr1 = turn_grk @ v_gki, _column(turn_grk, v0_gk)
+        if rows_gr1 is not None:
+            rows_gri = centred_gradient(state, rows_gri, rows_gr1.squeeze(-1))
+        state = self.heard(state, rows_gri)
+        rows_gri = self.coordinates(state, rows_gri)
+        _, scale_g1r, first_grr = _principal(_grams(rows_gri, rows_gr1))
+        turn_grr = (first_grr * scale_g1r).mT
+        # In place: a large tensor that is made anew costs more than what is done to it.
+        y_gki = centred_gradient(state, v_gki, v0_gk)
+        y_gki = self.coordinates(state, y_gki, None if y_gki is v_gki else y_gki)
+        along_gri, along_gr1 = turn_grr @ rows_gri, None if rows_gr1 is None else turn_grr @ rows_gr1
+        left_gkr = y_gki @ along_gri.mT
+        total_gk = torch.linalg.vector_norm(y_gki, dim=-1).square()
+        if v0_gk is not None and along_gr1 is not None:
+            left_gkr.baddbmm_(v0_gk.unsqueeze(-1), along_gr1.mT)
+            total_gk = total_gk + v0_gk.square()
+        left_gkr = left_gkr * units_gk1
+        total_g = (total_gk * state["units"].square()).sum(-1)
         square_gr, scale_g1r, turn_grr = _principal(left_gkr.mT @ left_gkr)
-        along_grj, left_gkr = turn_grr.mT @ along_grj, left_gkr @ turn_grr
+        left_gkr = left_gkr @ turn_grr
         length_gr = square_gr.sqrt()
         if others is None:
-            others = min(z_gkj.shape[-2:]) - length_gr.shape[-1]
+            others = min(v_gki.shape[1], v_gki.shape[2] + (v0_gk is not None)) - length_gr.shape[-1]
         if isinstance(others, int) and not others:
             usual_g = length_gr.mean(-1)
         else:
             usual_g = ((total_g - square_gr.sum(-1)).clamp_min(0) / others).sqrt()
         cut_gr = (1 - quotient(usual_g.unsqueeze(-1).expand_as(length_gr), length_gr)).clamp_min(0)
-        z_gkj.baddbmm_(left_gkr * cut_gr.unsqueeze(-2), along_grj, alpha=-1).mul_(state["units"].unsqueeze(-1))
+        less_gkr = (left_gkr * cut_gr.unsqueeze(-2) * units_gk1) @ turn_grr.mT
+        delta = self.back(state, y_gki.mul_(units_gk1.square()).baddbmm_(less_gkr, along_gri, alpha=-1))
+        delta0 = None
+        if v0_gk is not None and along_gr1 is not None:
+            own = v0_gk * state["units"].square() - (less_gkr @ along_gr1).squeeze(-1)
+            delta0 = own - (delta @ state["mean"].unsqueeze(-1)).squeeze(-1)
         # What is negligible now may not be so later.
         turned_gkr = basis_gkr @ (first_grr @ turn_grr)
         basis_gkr = torch.where(scale_g1r > 0, left_gkr * scale_g1r, turned_gkr)
         dual_g = total_g - (cut_gr * square_gr).sum(-1)
-        width = v_gki.shape[-1]
-        delta = self.back(state, z_gkj[..., :width])
-        delta0 = None if v0_gk is None else z_gkj[..., width] - (delta @ state["mean"].unsqueeze(-1)).squeeze(-1)
-        return Direction(delta, delta0, dual_g, {"basis": basis_gkr})
+        return Direction(delta, delta0, dual_g, {"basis": basis_gkr, "heard": state["heard"]})
 
-    def held(self, state: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None) -> Mapping[str, Tensor]:
-        """The metric without what the gradient refutes: an input whose column is LOUD is that much wider than known.
+    def heard(self, state: Mapping[str, Tensor], rows_gri: Tensor) -> State:
+        """The metric without what gradients refute: an input whose column is LOUD is that much wider than looks know.
 
         Looks see a share of some batches. An input that was silent there and lights up in a minibatch would have a
-        long weight for a small range, and send its sample anywhere.
+        long weight for a small range, and send its sample anywhere. So "heard" [g,i], what its inverse deviation may
+        be at most, is remembered, and forgotten slowly. `rows` are the gradient's, turned to U.
         """
-        turn_grk = (state["basis"] * state["units"].unsqueeze(-1)).mT
-        rows_gri = turn_grk @ v_gki
-        if v0_gk is not None:
-            rows_gri.baddbmm_(turn_grk @ v0_gk.unsqueeze(-1), state["mean"].unsqueeze(-2), alpha=-1)
-        length_gi = torch.linalg.vector_norm(rows_gri, dim=-2) * state["inputs"]
+        faded_gi = state["heard"] * (1 + FADING)
+        inputs_gi = torch.minimum(state["inputs"], faded_gi)
+        length_gi = rows_gri.square().sum(-2).sqrt() * inputs_gi
         held_gi = length_gi
         for _ in range(2):  # the second time without what the loud ones themselves add to the usual length
             most_g1 = LOUD * (held_gi.sqrt().sum(-1, keepdim=True) / state["varied"]).square()
             held_gi = torch.minimum(length_gi, most_g1)
-        return {**state, "inputs": torch.where(length_gi > held_gi, held_gi / length_gi, 1) * state["inputs"]}
+        loud_gi = length_gi > held_gi
+        inputs_gi = torch.where(loud_gi, held_gi / length_gi, 1) * inputs_gi
+        return {**state, "inputs": inputs_gi, "heard": torch.where(loud_gi, inputs_gi, faded_gi)}
 
-    def standardised(self, state: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None) -> Tensor:
-        """Z [g,k,j]: j is the inputs and, with a bias, one more."""
-        units_gk1, inputs_g1i = state["units"].unsqueeze(-1), state["inputs"].unsqueeze(-2)
-        if v0_gk is None:
-            return (v_gki * inputs_g1i).mul_(units_gk1)
-        g, k, i = v_gki.shape
-        z_gkj = v_gki.new_empty(g, k, i + 1)
-        centred_gradient(state, v_gki, v0_gk, out=z_gkj[..., :i]).mul_(inputs_g1i)
-        z_gkj[..., i:] = v0_gk.unsqueeze(-1)
-        return z_gkj.mul_(units_gk1)
+    def coordinates(self, state: Mapping[str, Tensor], m_gki: Tensor, out: Tensor | None = None) -> Tensor:
+        """[g,k,i] what multiplies centred inputs as what multiplies standardised ones; in `out` if given."""
+        return torch.mul(m_gki, state["inputs"].unsqueeze(-2), out=out)
 
     def back(self, state: Mapping[str, Tensor], z_gki: Tensor) -> Tensor:
-        """[g,k,i] standardised weights as weights."""
-        return z_gki * state["inputs"].unsqueeze(-2)
+        """[g,k,i] standardised weights as weights; may write on them."""
+        return z_gki.mul_(state["inputs"].unsqueeze(-2))
 
 
 def rank(k: int, j: int) -> int:
     """How many directions of a matrix are followed.
 
-    >>> [rank(k, 100) for k in (10, 16, 20, 32, 64)]
-    [10, 16, 10, 16, 16]
+    >>> [rank(k, 1000) for k in (10, 32, 40, 100, 512)]
+    [10, 32, 20, 32, 16]
     """
     least = min(k, j)
-    return least if least <= RANK else min(RANK, least // 2)
+    if least <= RANK:
+        return least
+    return min(RANK, least // 2) if least <= SMALL else RANK // 2
 
 
-def centred_gradient(
-    state: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None, out: Tensor | None = None
-) -> Tensor:
+def centred_gradient(state: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None) -> Tensor:
     """[g,k,i] the gradient of weights on inputs without their mean."""
     if v0_gk is None:
         return v_gki
-    return torch.addcmul(v_gki, v0_gk.unsqueeze(-1), state["mean"].unsqueeze(-2), value=-1, out=out)
+    return torch.addcmul(v_gki, v0_gk.unsqueeze(-1), state["mean"].unsqueeze(-2), value=-1)
+
+
+def _column(turn_grk: Tensor, v0_gk: Tensor | None) -> Tensor | None:
+    return None if v0_gk is None else turn_grk @ v0_gk.unsqueeze(-1)
+
+
+def _grams(rows_gri: Tensor, rows_gr1: Tensor | None) -> Tensor:
+    gram_grr = rows_gri @ rows_gri.mT
+    return gram_grr if rows_gr1 is None else gram_grr + rows_gr1 * rows_gr1.mT
 
 
 def _principal(gram_grr: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from isotrain.riemann.blocks import Inputs, Seen, State
 from isotrain.riemann.diagonal import quotient
-from isotrain.riemann.polar import Polar, centred_gradient
+from isotrain.riemann.polar import Polar
 
 WIDEST = 1024
 """Most inputs of a window that is decorrelated: the covariance of wider ones would outgrow their weights."""
@@ -80,13 +80,9 @@ class Windows(Polar):
         state["white"] = torch.linalg.solve_triangular(factor, ones.expand_as(factor), upper=False)
         return state
 
-    def standardised(self, state: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None) -> Tensor:
-        """[g,k,j] with decorrelated inputs."""
-        scaled = centred_gradient(state, v_gki, v0_gk) * state["inputs"].unsqueeze(-2)
-        z_gki = scaled @ state["white"].mT
-        return (z_gki if v0_gk is None else torch.cat([z_gki, v0_gk.unsqueeze(-1)], -1)).mul_(
-            state["units"].unsqueeze(-1)
-        )
+    def coordinates(self, state: Mapping[str, Tensor], m_gki: Tensor, out: Tensor | None = None) -> Tensor:
+        """Decorrelated too."""
+        return super().coordinates(state, m_gki, out) @ state["white"].mT
 
     def back(self, state: Mapping[str, Tensor], z_gki: Tensor) -> Tensor:
         """[g,k,i] standardised weights as weights."""

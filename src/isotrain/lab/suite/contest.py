@@ -21,10 +21,13 @@ from isotrain.lab.compare import score
 from isotrain.lab.problem import Batch
 from isotrain.lab.suite.problems import PROBLEMS, SuiteProblem
 from isotrain.lab.suite.rivals import PERIOD, RIVALS, Rival, cosine
+from isotrain.riemann.start import start
 
 VERSION = 1
 BLOCKS = 100
 """Means of the loss that are kept of a run."""
+SEEN = 512
+"""Samples that a start is made from."""
 BEYOND = 2
 """How many rates past its grid a rival is given while its best one is the last."""
 
@@ -101,6 +104,8 @@ class Step:
     def __init__(self, problem: SuiteProblem, rival: Rival, rate: float, seed: int, steps: int) -> None:
         self.problem = problem
         self.model: nn.Module = problem.model(seed)
+        if rival.started:
+            start(self.model, problem.data()[0][0][:SEEN], seed)
         torch.manual_seed(seed)
         self.optimizers: list[Optimizer] = rival.make(self.model, rate, problem.likelihood, seed)
         self.schedules = cosine(self.optimizers, steps) if rival.cosine else []

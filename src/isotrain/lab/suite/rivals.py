@@ -33,6 +33,7 @@ class Rival:
         rate: its published or library default; None when it has no rate.
         cosine: the rate falls along a half cosine to zero over the run.
         cheap: its steps cost less than isotrain's on some problem, so that it gets more of them in equal seconds.
+        started: the network begins with `isotrain.start` instead of torch's own weights.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Rival:
     rate: float | None = None
     cosine: bool = False
     cheap: bool = False
+    started: bool = False
 
     @property
     def rates(self) -> list[float]:
@@ -170,6 +172,7 @@ RIVALS: dict[str, Rival] = {
     r.name: r
     for r in (
         Rival("isotrain", _ours("Riemannian")),
+        Rival("isotrain-start", _ours("Riemannian"), started=True),
         Rival("sgd", _torch("SGD"), 0.1, cheap=True),
         Rival("momentum", _torch("SGD", momentum=0.9), 0.01, cheap=True),
         Rival("rmsprop", _torch("RMSprop"), 1e-3, cheap=True),
