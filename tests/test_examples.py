@@ -21,6 +21,10 @@ PAGES = sorted((ROOT / "docs").rglob("*.md"))
 # What the output must hold, and how large or small its numbers may be.
 SAYS = {
     "train_digits.py": (r"([\d.]+)% of 297 held-out digits", lambda share: share > 94),
+    "raw_table.py": (
+        r"to ([\d.]+), ([\d.]+)% of 50 held-out wines right\n.*losses: (\S+)",
+        lambda loss, share, apart: loss < 0.01 and share >= 94 and apart < 1e-8,
+    ),
     "regression.py": (
         r"standardised features: ([\d.]+)\n.*raw features: +([\d.]+)",
         lambda standardised, raw: standardised < 0.1 and abs(standardised - raw) < 1e-6,

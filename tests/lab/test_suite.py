@@ -106,6 +106,10 @@ def test_the_standing_counts_wins_and_losses(tmp_path):
     results.add(entry("adam", 0.001, 0, 0.01, 1500))
     worse = standing(results, ["digits"], ["isotrain", "momentum", "adam"], 1.0)
     assert "0 of 1 problems; behind on digits (adam)" in worse.verdict[0]
+    results.add(entry("isotrain-start", 0.0, 0, 0.001))
+    both = standing(results, ["digits"], ["isotrain", "isotrain-start", "adam"], 1.0).verdict
+    assert "0 of 1 problems; behind on digits (adam)" in both[0]  # ours is no rival of ours
+    assert both[5].startswith("From isotrain.start. Training loss at equal steps: ahead of every rival on 1 of 1")
     page = worse.save(tmp_path / "contest.html").read_text()
     assert "<svg" in page and "momentum" in page and "http" not in page.replace("http-equiv", "")
     assert worse.save(tmp_path / "contest.png").stat().st_size > 10_000

@@ -23,7 +23,7 @@ def panels(document: dict[str, Any]) -> list[Panel]:
                 row[name]["curve"],
                 PALETTE[optimizers.index(name) % len(PALETTE)],
                 dashed=optimizers.index(name) >= len(PALETTE),
-                width=3.0 if name == OURS else 1.3,
+                width=3.0 if name.startswith(OURS) else 1.3,
                 x=[100 * (at + 1) / len(row[name]["curve"]) for at in range(len(row[name]["curve"]))],
             )
             for name in optimizers
@@ -43,7 +43,8 @@ def contest_page(document: dict[str, Any]) -> str:
             "The contest",
             "The same networks from the same starts on the same minibatches. Every rival runs at the best of five "
             "rates, and up to two past an end of them, chosen on each problem by its own training loss; isotrain has "
-            "no rate and one setting everywhere.",
+            "no rate and one setting everywhere. Only isotrain-start begins with isotrain.start; all others, isotrain "
+            "itself among them, with torch's own weights.",
             document["verdict"],
             facts,
         ),

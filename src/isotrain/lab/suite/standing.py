@@ -14,6 +14,7 @@ from isotrain.lab.suite.problems import PROBLEMS
 from isotrain.lab.suite.rivals import RIVALS
 
 OURS = "isotrain"
+STARTED = "isotrain-start"
 
 
 @dataclass(frozen=True)
@@ -140,9 +141,16 @@ def _worth(value: float | None) -> float:
 
 def verdict(scores: dict[str, dict[str, Score]]) -> list[str]:
     """On how many problems isotrain is at least as good, by each measure."""
-    both = {p: row for p, row in scores.items() if OURS in row and len(row) > 1}
-    if not both:
+    words = _verdict(scores, OURS)
+    if not words:
         return ["Nothing to compare yet: isotrain and a rival must have run on the same problem."]
+    return words + [f"From isotrain.start. {line}" for line in _verdict(scores, STARTED)]
+
+
+def _verdict(scores: dict[str, dict[str, Score]], ours: str) -> list[str]:
+    both = {p: row for p, row in scores.items() if ours in row and set(row) - {OURS, STARTED}}
+    if not both:
+        return []
     words = []
     measures = (
         ("Training loss at equal steps", "loss", "loss"),
@@ -153,14 +161,14 @@ def verdict(scores: dict[str, dict[str, Score]]) -> list[str]:
     for title, own, other in measures:
         won, lost = 0, []
         for problem, row in both.items():
-            mine = _worth(getattr(row[OURS], own))
-            ahead = {o: _worth(getattr(s, other)) for o, s in row.items() if o != OURS}
+            mine = _worth(getattr(row[ours], own))
+            ahead = {o: _worth(getattr(s, other)) for o, s in row.items() if o not in (OURS, STARTED)}
             better = [o for o, value in ahead.items() if value < mine]
             won += not better
             if better:
                 lost.append(f"{problem} ({', '.join(sorted(better, key=lambda o: ahead[o])[:3])})")
         beaten = f"; behind on {'; '.join(lost)}" if lost else ""
         words.append(f"{title}: ahead of every rival on {won} of {len(both)} problems{beaten}.")
-    broken = sum(row[OURS].diverged for row in both.values())
-    words.append(f"isotrain diverged in {broken} of {sum(row[OURS].runs for row in both.values())} runs.")
+    broken = sum(row[ours].diverged for row in both.values())
+    words.append(f"isotrain diverged in {broken} of {sum(row[ours].runs for row in both.values())} runs.")
     return words
