@@ -103,8 +103,10 @@ def smooth(old: float, new: float, looks: int) -> float:
     return (1 - share) * old + share * new
 
 
-def natural_length(curvature: float, dual: float, loss: float, divergence: float) -> float:
-    """The length of the step, given rho, v'w, the loss, and the divergence allowed as a share of it.
+def natural_length(curvature: float, dual: float, loss: float, divergence: float, pace: float = 1.0) -> float:
+    """The length of the step, given rho, v'w, the loss, the divergence allowed as a share of it, and the pace.
+
+    The pace multiplies the divergence allowed, so the length goes with its root, up to a whole Newton step.
 
     A loss that is not positive (the logarithm of a density) sets no scale for a divergence: the fraction of
     the Newton length alone holds then.
@@ -113,11 +115,12 @@ def natural_length(curvature: float, dual: float, loss: float, divergence: float
     0.0
     >>> round(natural_length(2.0, 1.0, 1.0, 0.01), 6), natural_length(2.0, 1e-9, 1.0, 0.01)
     (0.1, 0.15)
-    >>> natural_length(2.0, 1.0, -1.0, 0.01)
-    0.15
+    >>> natural_length(2.0, 1.0, -1.0, 0.01), natural_length(2.0, 1.0, -1.0, 0.01, 16.0)
+    (0.15, 0.5)
     """
     if not curvature > 0 or not dual > 0:
         return 0.0
+    newton = min(1.0, NEWTON * math.sqrt(pace)) / curvature
     if not loss > 0:
-        return NEWTON / curvature
-    return min(NEWTON / curvature, math.sqrt(2 * divergence * loss / (curvature * dual)))
+        return newton
+    return min(newton, math.sqrt(2 * divergence * pace * loss / (curvature * dual)))

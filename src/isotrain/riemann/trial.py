@@ -40,7 +40,8 @@ def shared_length(
     """The length of the natural step; at a look it is tried first, and the trust in it joins `progress`."""
     now = {**lead, **progress}
     most = min((m.shape.divergence for m in motions if m.natural), default=0.0)
-    length = natural_length(now["curvature"], dual, min(now["loss"], now["first_loss"]), most * now["pace"][0])
+    loss, pace = min(now["loss"], now["first_loss"]), now["pace"][0]
+    length = natural_length(now["curvature"], dual, loss, most, pace)
     if fresh is not None and length > 0:
         predicted = length**2 * now["curvature"] * dual / 2
         progress["trust"] = trusted(model, motions, fresh, length, predicted, lead["trust"], ranks)
