@@ -83,7 +83,7 @@ def limits(panels: Sequence[Panel]) -> tuple[float, float]:
         return 0.1, 10.0
     starts = [line.y[0] for p in panels for line in p.lines if line.y and line.y[0] is not None]
     top = max(50.0 * max((s for s in starts if s > 0), default=1.0), values[len(values) // 2])
-    return max(values[0] / 1.3, top * 1e-7), min(values[-1], top) * 1.25
+    return max(values[0] / 1.3, top * 1e-9), min(values[-1], top) * 1.25
 
 
 def ticks(low: float, high: float) -> list[float]:
