@@ -176,3 +176,15 @@ def test_golden_curves_do_not_part_in_200_steps(net: str, rule: str) -> None:
         assert float((base[-1] - base[0]).abs().max()) > 0.01
         found = float((other - base).abs().max())
         assert found < bound, f"{kind}: {found:.1e}"
+
+
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("net", sorted(NETS))
+def test_golden_curves_of_the_default_do_not_part_in_1000_steps(net: str, seed: int) -> None:
+    """The figure of issue 3: gap of the whole default's curves below 1e-8 in float64."""
+    model, x, labels = problem(net, False, seed)
+    changed = apply("sigmoid+input-affine", model, x, 1)
+    coded = changed.encode(x)
+    base, other = (curve(m, v, labels, v[:BATCH], 1000, lr=None) for m, v in ((model, x), (changed.model, coded)))
+    assert float((base[-1] - base[0]).abs().max()) > 0.01
+    assert float((other - base).abs().max()) < 1e-8
