@@ -26,7 +26,7 @@ def run(activation: type[nn.Module], x: torch.Tensor) -> tuple[list[float], floa
     isotrain.start(model, x[train])
     optimizer = isotrain.Riemannian(model)
     losses = []
-    for epoch in range(15):
+    for _ in range(15):
         for rows in train.split(32):
             loss = F.cross_entropy(model(x[rows]), kinds[rows])
             optimizer.zero_grad()
