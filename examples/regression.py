@@ -32,7 +32,7 @@ with torch.no_grad():  # the same function of the raw features
 
 def train(model: nn.Module, features: torch.Tensor) -> float:
     optimizer = isotrain.Riemannian(model, likelihood="gaussian")
-    for _ in range(300):
+    for _ in range(200):
         loss = F.mse_loss(model(features), target)
         optimizer.zero_grad()
         loss.backward()
