@@ -155,6 +155,16 @@ def test_an_input_that_is_constant_gets_no_weight_and_a_rare_one_a_small_one() -
     assert float(effect[2]) < float(effect[[0, 3]].min()) / 10
 
 
+def followed(function: Activation) -> Activation | None:
+    """What a follower takes for the activation of a layer whose output the function is given."""
+    layer, z = nn.Linear(1, 1), torch.randn(8, 4)
+    follower = Follower()
+    with follower:
+        follower.begin(layer, z, reader=True)
+        function(z)
+    return follower.activation(layer)
+
+
 @pytest.mark.parametrize(
     ("function", "expected"),
     [
@@ -168,12 +178,7 @@ def test_an_input_that_is_constant_gets_no_weight_and_a_rare_one_a_small_one() -
     ],
 )
 def test_activations_are_recognised_by_what_they_do(function: Activation, expected: float | None) -> None:
-    layer, z = nn.Linear(1, 1), torch.randn(8, 4)
-    follower = Follower()
-    with follower:
-        follower.begin(layer, z, reader=True)
-        function(z)
-    found = follower.activation(layer)
+    found = followed(function)
     assert found is not None
     spread, tanh = working_spread(found), working_spread(torch.tanh)
     assert tanh is not None
@@ -186,12 +191,7 @@ def test_activations_are_recognised_by_what_they_do(function: Activation, expect
      lambda z: z[:, :2] * torch.sigmoid(z[:, 2:]) * 0 + F.layer_norm(z[:, :2], (2,))],
 )  # fmt: skip
 def test_what_mixes_entries_is_no_activation(function: Activation) -> None:
-    layer, z = nn.Linear(1, 1), torch.randn(8, 4)
-    follower = Follower()
-    with follower:
-        follower.begin(layer, z, reader=True)
-        function(z)
-    found = follower.activation(layer)
+    found = followed(function)
     assert found is None or working_spread(found) == working_spread(torch.sigmoid)  # the gate's, entry by entry
 
 

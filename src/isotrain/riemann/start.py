@@ -110,8 +110,7 @@ def start(model: nn.Module, inputs: Any, seed: int = 0) -> list[Started]:
         stack.enter_context(undisturbed(root))
         stack.enter_context(torch.random.fork_rng(gpus))
         torch.manual_seed(seed)
-        root.eval()  # no dropout: it is not part of what a unit responds with
-        for module in names:
+        for module in names:  # no dropout: it is not part of what a unit responds with
             module.training = isinstance(module, NORMS)
         begun = _Start(names, left, _spreads(root, names, inputs), torch.Generator().manual_seed(seed))
         begun.run(root, inputs)
