@@ -276,6 +276,11 @@ def test_convolutions_of_every_kind(layer: nn.Module) -> None:
     assert z.std(1, correction=0).tolist() == pytest.approx([LAST] * 6, rel=1e-3)
 
 
+def test_a_norm_of_the_inputs_themselves_has_an_activation_too() -> None:
+    found = start(nn.Sequential(nn.BatchNorm1d(3), nn.Sigmoid(), nn.Linear(3, 2)), torch.randn(50, 3))
+    assert [layer.spread for layer in found] == [pytest.approx(0.846, abs=1e-3), LAST]
+
+
 def test_faults_are_named() -> None:
     x = torch.randn(10, 3)
     x[2, 1] = torch.nan

@@ -73,8 +73,7 @@ class Follower(TorchFunctionMode):
         """Note that a tensor is a layer's output; a reader has weights of its own for every input."""
         self._kept.append(output)
         self._note(output, Path(layer, _itself, 0, next(self._arrangements)))
-        if reader:
-            self._reaching[id(output)] = frozenset([layer])
+        self._reaching[id(output)] = frozenset([layer]) if reader else self._reaching.get(id(output), _NONE)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operation as ever, and note what it made of the tensors that are followed."""
