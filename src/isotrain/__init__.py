@@ -29,6 +29,7 @@ _HOME = {
     "Gaussian": "isotrain.likelihood.gaussian",
     "Change": "isotrain.riemann.claims",
     "start": "isotrain.riemann.start",
+    "Averages": "isotrain.riemann.iterates",
     "audit": "isotrain.lab.audit",
     "compare": "isotrain.lab.compare",
     "IsotrainError": "isotrain.errors",
@@ -39,6 +40,7 @@ __all__ = [
     "IsotrainError",
     "audit",
     "compare",
+    "Averages",
     "Likelihood",
     "Bernoulli",
     "Categorical",
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
     from isotrain.likelihood.categorical import Categorical
     from isotrain.likelihood.gaussian import Gaussian
     from isotrain.riemann.claims import Change
+    from isotrain.riemann.iterates import Averages
     from isotrain.riemann.named import DOP, QDBPM, QDOP, DiagonalGaussNewton, DMCNat, QDMCNat, QDNat
     from isotrain.riemann.optimizer import Riemannian
     from isotrain.riemann.start import start

@@ -18,7 +18,9 @@ from isotrain.lab.suite.standing import standing
 
 def entry(optimizer: str, rate: float, seed: int, final: float, steps: int = 300, diverged: int | None = None) -> Entry:
     curve = [final * 2] * 90 + [final] * 10
-    return Entry(Key("digits", optimizer, rate, seed, steps), curve, final * 1.5, 0.9, None, diverged)
+    return Entry(
+        Key("digits", optimizer, rate, seed, steps), curve, final * 1.5, 0.9, None, diverged, final * 1.4, 0.8 + final
+    )
 
 
 def test_ten_problems_and_their_rivals():
@@ -109,7 +111,7 @@ def test_the_standing_counts_wins_and_losses(tmp_path):
     results.add(entry("isotrain-start", 0.0, 0, 0.001))
     both = standing(results, ["digits"], ["isotrain", "isotrain-start", "adam"], 1.0).verdict
     assert "0 of 1 problems; behind on digits (adam)" in both[0]  # ours is no rival of ours
-    assert both[5].startswith("From isotrain.start. Training loss at equal steps: ahead of every rival on 1 of 1")
+    assert both[8].startswith("From isotrain.start. Training loss at equal steps: ahead of every rival on 1 of 1")
     page = worse.save(tmp_path / "contest.html").read_text()
     assert "<svg" in page and "momentum" in page and "http" not in page.replace("http-equiv", "")
     assert worse.save(tmp_path / "contest.png").stat().st_size > 10_000

@@ -162,6 +162,8 @@ class Shape(ABC):
     """How far a step may move a unit's pre-activation, in root mean square, as a fraction of its spread."""
     together: bool = False
     """Whether units are held back together: a step that shortened one of them alone might lead uphill."""
+    typical: bool = False
+    """Whether the layer is held back as one, by the unit in the middle; the outermost may go further."""
     divergence: float = 0.01
     """How far a step may move the outputs, as a share of the loss (see steplength)."""
     responsive: bool = False

@@ -6,7 +6,7 @@ Letters: units.py. v is the (averaged) gradient, w = M^-1 v the direction, v'w t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from isotrain.errors import NotFinite, NotObserved
 from isotrain.riemann import steplength
 from isotrain.riemann.average import EAGER_STEPS, share_of_new
 from isotrain.riemann.blocks import Shape, State
+from isotrain.riemann.gradients import averaged, gradient_times, require_finite_gradient
 from isotrain.riemann.measure import Fresh, move
 from isotrain.riemann.ranks import Ranks
 from isotrain.riemann.stacks import Block, Stacks
@@ -52,6 +53,7 @@ class Motion:
         momentum: what to keep of the averaged gradient.
         paced: whether the step is to be judged by the next gradient.
         scale: what the direction and its dual norm are multiplied by, so that blocks are in balance.
+        norm: the whole dual norm, a number on the host.
     """
 
     group: dict[str, Any]
@@ -64,6 +66,7 @@ class Motion:
     momentum: State = field(default_factory=dict)
     paced: bool = False
     scale: float = 1.0
+    norm: float = 0.0
 
     def balance(self, own: float, looks: int) -> None:
         """Let the block's own curvature along its own direction, `own`, set the scale: each is a Newton step alone."""
@@ -90,6 +93,12 @@ class Motion:
         share = math.sqrt(most / dual)
         self.scale *= share
         return dual * share
+
+    def hold(self, length: float) -> None:
+        """Shorten a block of which the unit in the middle would move too far in a step of that length."""
+        if self.shape.typical and "reach" in self.state and self.norm > 0:
+            allowed = float(self.state["reach"]) / math.sqrt(self.norm * self.scale)
+            self.scale *= min(1.0, allowed / length)
 
     @property
     def natural(self) -> bool:
@@ -196,28 +205,6 @@ def propose(blocks: list[Ready], stacks: Stacks) -> list[Motion]:
     return motions
 
 
-def gradient_times(factor: float) -> Callable[[nn.Parameter], Tensor]:
-    """Reads a parameter's gradient, in float32 at least, times a factor; zeros where there is none."""
-
-    def read(p: nn.Parameter) -> Tensor:
-        if p.grad is None:
-            return torch.zeros_like(p)
-        grad = p.grad if p.grad.dtype.itemsize >= 4 else p.grad.float()
-        return grad if factor == 1 else grad * factor
-
-    return read
-
-
-def averaged(old: State, v: Tensor, v0: Tensor | None, keep: float) -> State:
-    """Moving average of the gradient, in which the first steps count as much as their number: "v", "v0", "turns_v"."""
-    turns = old["turns_v"] + 1 if "turns_v" in old else torch.ones((), dtype=torch.float64)
-    share = (1 - keep) / (1 - keep ** float(turns))
-    kept = {"turns_v": turns, "v": torch.lerp(old["v"], v, share) if "v" in old else v.clone()}
-    if v0 is not None:
-        kept["v0"] = torch.lerp(old["v0"], v0, share) if "v0" in old else v0.clone()
-    return kept
-
-
 def measure_along(motions: list[Motion], fresh: Fresh, lead: Mapping[str, Any], ranks: Ranks) -> Progress:
     """Loss and curvature after this look; brings the blocks into balance, and measures each unit's reach."""
     progress = {"looks": lead["looks"] + 1, "loss": ranks.mean(fresh.loss)}
@@ -246,7 +233,8 @@ def measure_along(motions: list[Motion], fresh: Fresh, lead: Mapping[str, Any], 
         m.balance(own, lead["looks"])
         if m.shape.unit < math.inf and units in moved:
             reach = steplength.reach(moved[units], m.dual, m.shape, m.state.get("reach"), m.scale)
-            m.state = {**m.state, "reach": ranks.smallest(reach)}
+            reach = ranks.smallest(reach)
+            m.state = {**m.state, "reach": reach.double().cpu() if m.shape.typical else reach}
     curvature = 0.0
     for place in range(max((len(sets) for sets in along.values()), default=0)):
         one = [t * natural[u].scale for u, sets in along.items() if place < len(sets) for t in sets[place]]
@@ -266,8 +254,9 @@ def require_finite(motions: list[Motion], names: Mapping[nn.Parameter, str]) -> 
     """
     if not motions:
         return 0.0
-    duals = torch.stack([m.dual.sum() for m in motions]).tolist()
-    sums = [dual * m.scale for dual, m in zip(duals, motions, strict=True)]
+    for m, dual in zip(motions, torch.stack([m.dual.sum() for m in motions]).tolist(), strict=True):
+        m.norm = dual
+    sums = [m.norm * m.scale for m in motions]
     total = sum(sums)
     if total - total != 0:
         for m in motions:
@@ -282,20 +271,9 @@ def require_finite(motions: list[Motion], names: Mapping[nn.Parameter, str]) -> 
     return float(sum(m.calm(one) for one, m in zip(sums, motions, strict=True) if m.natural))
 
 
-def require_finite_gradient(p: nn.Parameter, names: Mapping[nn.Parameter, str]) -> None:
-    """Raise NotFinite when the gradient has a NaN or an infinity."""
-    if p.grad is None or bool(torch.isfinite(p.grad).all()):
-        return
-    raise NotFinite(
-        f"the gradient of '{names[p]}' is not finite "
-        f"({int((~torch.isfinite(p.grad)).sum())} of {p.grad.numel()} entries): the loss is NaN or "
-        "infinite, or overflowed. Nothing was changed; look at the batch that caused it."
-    )
-
-
 def shift(motions: list[Motion], length: float) -> None:
     """Move the parameters by `length` (natural groups) or their own rate."""
-    bounded = [m for m in motions if m.natural and m.shape.unit < math.inf]
+    bounded = [m for m in motions if m.natural and m.shape.unit < math.inf and not m.shape.typical]
     bounds = [steplength.bound(length, m.dual * m.scale, m.state["reach"], m.shape) for m in bounded]
     least = torch.stack([bound.amin() for bound in bounds]).tolist() if bounds else []
     held = {m: b for m, b, low in zip(bounded, bounds, least, strict=True) if low != length}

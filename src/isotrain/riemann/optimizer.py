@@ -17,6 +17,7 @@ from isotrain.likelihood.base import Likelihood
 from isotrain.riemann import motion, options, saved, scaling
 from isotrain.riemann.average import EAGER_STEPS, due
 from isotrain.riemann.claims import Change, claims
+from isotrain.riemann.gradients import require_finite_gradient
 from isotrain.riemann.hooks import watch
 from isotrain.riemann.measure import Fresh, refresh, require_measured, stream
 from isotrain.riemann.network import Network, blocks_of, refuse_strays
@@ -234,7 +235,7 @@ class Riemannian(Optimizer):
             progress |= motion.measure_along(motions, fresh, lead, self._ranks)
         dual = motion.require_finite(motions, self._network.names)
         for p in self._network.plain:
-            motion.require_finite_gradient(p, self._network.names)
+            require_finite_gradient(p, self._network.names)
         length = shared_length(self._root, motions, fresh, lead, progress, dual, self._ranks)
         motion.shift(motions, length)
         motion.keep(motions, self.state, length, progress["step"])

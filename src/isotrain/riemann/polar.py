@@ -204,6 +204,18 @@ class Polar(Shape):
         return z_gki.mul_(state["inputs"].unsqueeze(-2))
 
 
+class PolarStates(Polar):
+    """Polar for units that answer to themselves in the next time step.
+
+    An encoder that nothing reads yet has hardly any curvature, and so a Newton step that may saturate its states for
+    the rest of the run: the unit in the middle may move by no more than twice its own spread.
+    """
+
+    name = "polar-states"
+    unit = 2.0
+    typical = True
+
+
 def rank(k: int, j: int) -> int:
     """How many directions of a matrix are followed.
 

@@ -65,6 +65,8 @@ def quadratic(per_n: list[Tensor]) -> Tensor:
 def reach(moved: list[Moved], dual_gk: Tensor, shape: Shape, old: Tensor | None, scale: float = 1.0) -> Tensor:
     """[g,k]: how far each unit may go, in units of the root of its dual norm v_k'w_k, for the direction times `scale`.
 
+    Where the unit in the middle speaks for the layer: one number, infinite where that unit has no spread.
+
     The ratio of the two norms changes slowly, so it is measured at a refresh and used until the next. A unit
     that had no gradient then cannot be measured: it keeps its `old` reach, or waits for the next refresh. A
     unit without any spread (weights that start at zero) has no scale of its own and is not bounded.
@@ -78,6 +80,8 @@ def reach(moved: list[Moved], dual_gk: Tensor, shape: Shape, old: Tensor | None,
     bound = shape.unit * (spread * dual.clamp_min(0) / (scale * rms)).sqrt()
     bound = torch.where(flat, torch.inf, bound)
     measured = rms > 0
+    if shape.typical:
+        return torch.where(rms > 0, bound, torch.inf).median()
     if not shape.per_unit:
         # The layer moves as one: a unit that the direction leaves alone (a dead one) holds nobody back.
         bound, measured = torch.where(measured, bound, torch.inf), torch.ones_like(measured)

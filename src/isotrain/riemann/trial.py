@@ -39,9 +39,12 @@ def shared_length(
 ) -> float:
     """The length of the natural step; at a look it is tried first, and the trust in it joins `progress`."""
     now = {**lead, **progress}
-    most = min((m.shape.divergence for m in motions if m.natural), default=0.0)
+    natural = [m for m in motions if m.natural]
+    most = min((m.shape.divergence for m in natural), default=0.0)
     loss, pace = min(now["loss"], now["first_loss"]), now["pace"][0]
     length = natural_length(now["curvature"], dual, loss, most, pace)
+    for m in natural if length > 0 else ():
+        m.hold(length)
     if fresh is not None and length > 0:
         predicted = length**2 * now["curvature"] * dual / 2
         progress["trust"] = trusted(model, motions, fresh, length, predicted, lead["trust"], ranks)

@@ -7,7 +7,7 @@ import math
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from isotrain.lab.compare import score
 from isotrain.lab.problem import Batch
 from isotrain.lab.suite.problems import PROBLEMS, SuiteProblem
 from isotrain.lab.suite.rivals import PERIOD, RIVALS, Rival, cosine
+from isotrain.riemann.iterates import Averages
 from isotrain.riemann.start import start
 
 VERSION = 1
@@ -69,6 +70,9 @@ class Entry:
         curve: mean minibatch loss of each of BLOCKS equal parts of the run.
         held_out: loss on samples never trained on, at equal steps.
         accuracy: share of right answers there; None without classes.
+        averaged: loss there with `isotrain.Averages`, whose choice is made on one half of the samples and judged on the
+            other, both ways round; None in runs made before it was measured.
+        averaged_accuracy: share of right answers so.
         cost: time of a step over SGD's, interleaved; None when it was not measured.
         diverged_at: step whose loss was not finite, or None.
     """
@@ -79,6 +83,8 @@ class Entry:
     accuracy: float | None
     cost: float | None
     diverged_at: int | None
+    averaged: float | None = None
+    averaged_accuracy: float | None = None
 
     @property
     def diverged(self) -> bool:
@@ -96,6 +102,10 @@ class Entry:
         last = min(len(self.curve), round(len(self.curve) * steps / self.key.steps))
         first = min(last - 1, math.floor(last * 0.9))
         return sum(self.curve[max(0, first) : last]) / max(1, last - max(0, first))
+
+
+Held = tuple[float | None, float | None]
+"""Loss held out, and share of right answers."""
 
 
 class Step:
@@ -134,29 +144,58 @@ def run(key: Key, timed: bool = False) -> Entry:
     problem, rival = PROBLEMS[key.problem], RIVALS[key.optimizer]
     step = Step(problem, rival, key.rate, key.seed, key.steps)
     losses: list[float] = []
-    held_out, accuracy = None, None
+    averages = Averages(step.model)
+    held_out: Held = (None, None)
+    averaged: Held = (None, None)
     for batch in problem.stream(key.seed, key.steps):
         losses.append(step(batch))
         if not math.isfinite(losses[-1]):
             break
+        if len(losses) <= problem.steps:
+            averages.update()
         if len(losses) == min(key.steps, problem.steps):
-            held_out, accuracy = _score(step)
+            held_out, averaged = _score(step), _averaged(step, averages)
     diverged = None if math.isfinite(losses[-1]) else len(losses) - 1
     finite = [value for value in losses if math.isfinite(value)]
     size = max(1, key.steps // BLOCKS)
     curve = [_short(sum(part) / len(part)) for at in range(0, len(finite), size) if (part := finite[at : at + size])]
-    return Entry(key, curve, held_out, accuracy, cost(key) if timed else None, diverged)
+    return Entry(key, curve, *held_out, cost(key) if timed else None, diverged, *averaged)
 
 
-def _score(step: Step) -> tuple[float | None, float | None]:
-    # Schedule-free optimizers keep two sets of weights.
+def _score(step: Step) -> Held:
+    loss, accuracy = _at_rest(step, step.problem.held_out())
+    return (_short(loss) if math.isfinite(loss) else None), accuracy
+
+
+def _at_rest(step: Step, batches: list[Batch]) -> tuple[float, float | None]:
+    """The score of the weights that the optimizer means to be used: schedule-free ones keep two sets."""
     double: list[Any] = [o for o in step.optimizers if hasattr(o, "eval")]
     for optimizer in double:
         optimizer.eval()
-    loss, accuracy = score(step.model, step.problem.loss, step.problem.held_out())
+    found = score(step.model, step.problem.loss, batches)
     for optimizer in double:
         optimizer.train()
-    return (_short(loss) if math.isfinite(loss) else None), accuracy
+    return found
+
+
+def _averaged(step: Step, averages: Averages) -> Held:
+    x, y = step.problem.data()[1]
+    halves = [[(x[part::2], y[part::2])] for part in (0, 1)]
+    found = {0.0: [_at_rest(step, half) for half in halves]}
+    for share in averages.shares[:-1]:
+        averages.load(share)
+        found[share] = [score(step.model, step.problem.loss, half) for half in halves]
+    averages.load(0.0)
+    judged = []
+    for chosen_on, judged_on in ((0, 1), (1, 0)):
+        finite = [share for share in found if math.isfinite(found[share][chosen_on][0])]
+        if not finite:
+            return None, None
+        share = min(finite, key=lambda s: found[s][chosen_on][0])
+        judged.append(found[share][judged_on])
+    loss = sum(one[0] for one in judged) / 2
+    right = [one[1] for one in judged if one[1] is not None]
+    return (_short(loss) if math.isfinite(loss) else None), (sum(right) / 2 if right else None)
 
 
 def _short(value: float) -> float:
@@ -209,6 +248,9 @@ class Results:
 
     def add(self, entry: Entry) -> None:
         """Keep a run, on disk too."""
+        before = self.entries.get(entry.key)
+        if before is not None and entry.cost is None:  # made again for another measurement
+            entry = replace(entry, cost=before.cost)
         self.entries[entry.key] = entry
         runs = [asdict(e) for k, e in sorted(self.entries.items(), key=_order) if k.problem == entry.key.problem]
         lines = ",\n".join(json.dumps(one) for one in runs)
@@ -260,9 +302,17 @@ def planned(
                 rates.append(further)
                 made.append(results.entries.get(keys(further, 0)[0]))
             todo = [key for rate in rates for key in keys(rate, 0)]
+            judged = []
             if all(made) and chosen is not None:
-                todo += [key for seed in range(1, seeds) for key in keys(chosen, seed)]
+                judged = [keys(chosen, seed) for seed in range(seeds)]
+                todo += [key for seed in judged[1:] for key in seed]
             yield from (key for key in todo if key not in results.entries)
+            yield from (seed[0] for seed in judged if _unaveraged(results.entries.get(seed[0])))
+
+
+def _unaveraged(entry: Entry | None) -> bool:
+    """Whether the run was made before averages were measured."""
+    return entry is not None and entry.held_out is not None and entry.averaged is None
 
 
 def _further(rates: Sequence[float], chosen: float, grid: Sequence[float]) -> float | None:

@@ -59,6 +59,12 @@ def contest_page(document: dict[str, Any]) -> str:
         "timed": ("Training loss at equal seconds", "A rival has as many steps as fit into isotrain's time."),
         "published": ("At the published rate, equal seconds", "What an untuned rival reaches."),
         "held_out": ("Held-out loss", "On samples never trained on, median over seeds."),
+        "accuracy": ("Right answers held out", "Share of them, median over seeds."),
+        "averaged": (
+            "Held-out loss with averaged weights",
+            "isotrain.Averages or the last weights: chosen on one half of the samples, judged on the other.",
+        ),
+        "averaged_accuracy": ("Right answers held out with averaged weights", "In the same way."),
     }
     for name, (title, words) in measures.items():
         parts.append(section(title, paragraph(words), table(["", *scores], _rows(scores, optimizers, name), title)))
@@ -68,13 +74,14 @@ def contest_page(document: dict[str, Any]) -> str:
 
 
 def _rows(scores: dict[str, Any], optimizers: list[str], name: str) -> list[tuple[str, list[tuple[str, str]]]]:
-    least = {p: min((s[name] for s in row.values() if s[name] is not None), default=None) for p, row in scores.items()}
+    best = max if name.endswith("accuracy") else min
+    least = {p: best((s[name] for s in row.values() if s[name] is not None), default=None) for p, row in scores.items()}
     rows = []
     for optimizer in optimizers:
         cells = []
         for problem, row in scores.items():
             value = row[optimizer][name] if optimizer in row else None
-            missing = optimizer not in row or (value is None and name in ("cost", "held_out", "published"))
+            missing = optimizer not in row or (value is None and name not in ("loss", "timed"))
             text = "–" if missing else "diverged" if value is None else short(value)
             cells.append((text, "strong" if value is not None and value == least[problem] else ""))
         rows.append((optimizer, cells))

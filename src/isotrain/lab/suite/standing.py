@@ -15,6 +15,9 @@ from isotrain.lab.suite.rivals import RIVALS
 
 OURS = "isotrain"
 STARTED = "isotrain-start"
+HELD_OUT = ("held_out", "accuracy", "averaged", "averaged_accuracy")
+RIGHT = ("accuracy", "averaged_accuracy")
+"""Of these more is better."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,9 @@ class Score:
         published: training loss at equal seconds at the published rate, one seed.
         held_out: loss held out, median.
         accuracy: share of right answers held out, median.
+        averaged: loss held out with `isotrain.Averages`, median.
+        averaged_accuracy: share of right answers so.
+        worst: the worst seed of each of those four.
         cost: time of a step over SGD's.
         diverged: runs whose loss was not finite or ended above where it began, of `runs` at all rates.
         runs: runs at all rates.
@@ -46,6 +52,9 @@ class Score:
     published: float | None
     held_out: float | None
     accuracy: float | None
+    averaged: float | None
+    averaged_accuracy: float | None
+    worst: dict[str, float]
     cost: float | None
     diverged: int
     runs: int
@@ -110,8 +119,10 @@ def _score(entries: list[Entry], optimizer: str, steps: int, own_cost: float | N
     ]
     default = RIVALS[optimizer].rate or 0.0
     published = [e.at(equal) * scale for e in long if e.key.seed == 0 and e.key.rate == default]
-    held = [e.held_out * scale for e in chosen if e.held_out is not None]
-    right = [e.accuracy for e in chosen if e.accuracy is not None]
+    held = {name: [v for e in chosen if (v := getattr(e, name)) is not None] for name in HELD_OUT}
+    for name in ("held_out", "averaged"):
+        held[name] = [value * scale for value in held[name]]
+    medians = {name: statistics.median(values) if values else None for name, values in held.items()}
     first = next((e for e in chosen if e.key.seed == 0), chosen[0])
     upto = max(1, round(len(first.curve) * steps / first.key.steps))
     return Score(
@@ -122,8 +133,8 @@ def _score(entries: list[Entry], optimizer: str, steps: int, own_cost: float | N
         high=_finite(max(losses)),
         timed=_finite(min(timed)),
         published=_finite(published[0]) if published else None,
-        held_out=statistics.median(held) if held else None,
-        accuracy=statistics.median(right) if right else None,
+        **medians,
+        worst={name: min(values) if name in RIGHT else max(values) for name, values in held.items() if values},
         cost=cost,
         diverged=sum(e.diverged for e in entries),
         runs=len(entries),
@@ -156,7 +167,6 @@ def _verdict(scores: dict[str, dict[str, Score]], ours: str) -> list[str]:
         ("Training loss at equal steps", "loss", "loss"),
         ("Training loss at equal seconds", "loss", "timed"),
         ("Training loss at equal seconds, rivals at their published rates", "loss", "published"),
-        ("Held-out loss", "held_out", "held_out"),
     )
     for title, own, other in measures:
         won, lost = 0, []
@@ -169,6 +179,39 @@ def _verdict(scores: dict[str, dict[str, Score]], ours: str) -> list[str]:
                 lost.append(f"{problem} ({', '.join(sorted(better, key=lambda o: ahead[o])[:3])})")
         beaten = f"; behind on {'; '.join(lost)}" if lost else ""
         words.append(f"{title}: ahead of every rival on {won} of {len(both)} problems{beaten}.")
+    words += [
+        _held_out(both, ours, "Held-out loss", "held_out"),
+        _held_out(both, ours, "Held-out answers (loss where there are none to count)", "accuracy", "held_out"),
+        _held_out(both, ours, "Held-out loss, all with averaged weights", "averaged"),
+        _held_out(
+            both, ours, "Held-out answers, all with averaged weights", "averaged_accuracy", "averaged",
+        ),
+    ]  # fmt: skip
     broken = sum(row[ours].diverged for row in both.values())
     words.append(f"isotrain diverged in {broken} of {sum(row[ours].runs for row in both.values())} runs.")
     return words
+
+
+def _held_out(both: dict[str, dict[str, Score]], ours: str, title: str, *measures: str) -> str:
+    """Where we are at least as good as the best rival's worst seed, by the first of the measures there is."""
+    good, lost, compared = 0, [], 0
+    for problem, row in both.items():
+        name = next((m for m in measures if getattr(row[ours], m) is not None), None)
+        if name is None:
+            continue
+        sign = -1.0 if name in RIGHT else 1.0
+        known = {
+            o: sign * v for o, s in row.items() if o not in (OURS, STARTED) and (v := getattr(s, name)) is not None
+        }
+        if not known:
+            continue
+        compared += 1
+        best_rival = min(known, key=lambda o: known[o])
+        within = sign * getattr(row[ours], name) <= sign * row[best_rival].worst[name]
+        good += within
+        if not within:
+            lost.append(f"{problem} ({best_rival})")
+    behind = f"; behind on {'; '.join(lost)}" if lost else ""
+    if not compared:
+        return f"{title}: not measured yet."
+    return f"{title}: within the spread of the best rival, or better, on {good} of {compared} problems{behind}."
