@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from isotrain.errors import BadOption, UnknownName
-from isotrain.lab.suite.contest import Entry, Key, Results, best, lengths, planned, run
+from isotrain.lab.suite.contest import Entry, Key, Results, _crossed, best, lengths, planned, run
 from isotrain.lab.suite.problems import PROBLEMS
 from isotrain.lab.suite.race import race
 from isotrain.lab.suite.rivals import RIVALS
@@ -149,3 +150,36 @@ def test_every_minibatch_order_is_its_seed():
     one, two = problem.stream(0, 3), problem.stream(0, 20)
     assert all(torch.equal(a[0], b[0]) for a, b in zip(one, two, strict=False))
     assert not torch.equal(problem.stream(1, 1)[0][0], one[0][0])
+
+
+def test_averages_are_chosen_on_one_half_and_judged_on_the_other():
+    halves = [((1.0, 0.5), (9.0, 0.1)), ((2.0, 0.6), (3.0, 0.7)), ((math.inf, None), (math.nan, None))]
+    assert _crossed(halves) == (5.5, pytest.approx(0.35))  # the first by the first half, judged 9; the second, judged 2
+    assert _crossed(halves[2:]) == (None, None)
+
+
+def test_a_run_from_before_averages_is_made_again_at_the_best_rate_alone_and_keeps_its_cost(tmp_path):
+    results = Results(tmp_path)
+    (steps,) = lengths("digits", "adam")
+    for rate in RIVALS["adam"].rates:
+        results.add(replace(entry("adam", rate, 0, 1.0 + abs(rate - 0.00215), steps), averaged=None, cost=1.1))
+    (key,) = planned(results, ["digits"], ["adam"], 1, 1.0)
+    assert key.rate == 0.00215
+    results.add(entry("adam", key.rate, 0, 1.0, steps))
+    assert not list(planned(results, ["digits"], ["adam"], 1, 1.0))
+    assert Results(tmp_path).entries[key].cost == 1.1
+
+
+def test_held_out_is_compared_with_the_spread_of_the_best_rival(tmp_path):
+    results = Results(tmp_path)
+    for seed, final in enumerate((0.30, 0.31, 0.32)):
+        results.add(entry("isotrain", 0.0, seed, final))
+    for seed, final in enumerate((0.10, 0.20, 0.315)):
+        results.add(entry("soap", 0.003, seed, final))
+    words = standing(results, ["digits"], ["isotrain", "soap"], 1.0).verdict
+    assert words[3].endswith("or better, on 1 of 1 problems.")  # .31 is below the worst, .315
+    results.add(entry("soap", 0.003, 2, 0.305))
+    words = standing(results, ["digits"], ["isotrain", "soap"], 1.0).verdict
+    assert "on 0 of 1 problems; behind on digits (soap)" in words[3]
+    assert "on 1 of 1 problems" in words[4]  # as many right answers
+    assert words[6].startswith("Held-out answers, all with averaged weights: within")

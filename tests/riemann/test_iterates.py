@@ -68,8 +68,21 @@ def test_the_mean_of_a_noisy_run_is_nearer_than_its_end() -> None:
         loss.backward()
         optimizer.step()
         averages.update()
-    scores = averages.settle(lambda m: float((m.weight - truth).square().sum()))  # type: ignore[operator, union-attr]
-    assert averages.settled > 0 and scores[averages.settled] < 0.1 * scores[0.0]
+    scores = averages.check(lambda m: float((m.weight - truth).square().sum()))  # type: ignore[operator, union-attr]
+    best = averages.settle()
+    assert best.share > 0 and best.score < 0.1 * scores[0.0] and best.step == 2000
+    assert float((model.weight - truth).square().sum().detach()) == pytest.approx(best.score)
+
+
+def test_an_earlier_time_may_have_been_the_best() -> None:
+    averages = Averages(scalar(), every=1)
+    walked(averages, [4.0, 2.0])
+    averages.check(worth)
+    walked(averages, [5.0, 6.0])
+    assert worth(averages.model) == 6.0
+    assert averages.settle(worth) == (2.0, 0.0, 2) and worth(averages.model) == 2.0
+    averages.load(0)
+    assert worth(averages.model) == 6.0
 
 
 @pytest.mark.parametrize("change", sorted(Change), ids=str)
@@ -114,11 +127,14 @@ def test_training_goes_on_from_where_it_was() -> None:
         averages.update()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     modes = []
-    averages.settle(lambda m: modes.append(m.training) or float(m[0].weight.abs().sum()))  # type: ignore[func-returns-value, index]
-    assert not any(modes) and model.training and not model[2].training
-    assert averages.settled and not torch.equal(before["1.running_mean"], model[1].running_mean)  # type: ignore[arg-type]
-    with pytest.raises(BadOption, match=r"averages.load\(0\) puts back"):
-        averages.update()
+    averages.check(lambda m: modes.append(m.training) or 0.0)  # type: ignore[func-returns-value]
+    assert len(modes) == 5 and not any(modes) and model.training and not model[2].training
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    averages.settle()
+    assert not torch.equal(before["1.running_mean"], model[1].running_mean)  # type: ignore[arg-type]
+    for refused in (averages.update, lambda: averages.check(lambda m: 0.0)):
+        with pytest.raises(BadOption, match=r"averages.load\(0\) puts back"):
+            refused()
     averages.load(0)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     averages.update()
@@ -127,14 +143,15 @@ def test_training_goes_on_from_where_it_was() -> None:
 def test_a_score_that_fails_leaves_the_weights() -> None:
     averages = Averages(scalar(), every=1)
     walked(averages, [1.0, 2.0])
+    with pytest.raises(BadOption, match="nothing was scored yet"):
+        averages.settle()
     with pytest.raises(ZeroDivisionError):
-        averages.settle(lambda m: 1 / 0)
+        averages.check(lambda m: 1 / 0)
     assert worth(averages.model) == 2.0 and averages.model.training
     with pytest.raises(NotFinite, match="no score is a number"):
         averages.settle(lambda m: math.nan)
-    assert worth(averages.model) == 2.0 and not averages.settled
-    assert averages.settle(lambda m: math.nan if worth(m) == 2 else worth(m))[1.0] == 1.5
-    assert averages.settled == 1.0
+    assert worth(averages.model) == 2.0 and averages.best is None
+    assert averages.settle(lambda m: math.nan if worth(m) == 2 else worth(m)) == (1.5, 1.0, 2)
 
 
 def test_short_numbers_are_averaged_in_long_ones_and_shared_weights_once() -> None:
@@ -156,6 +173,7 @@ def test_resumed_from_a_file_without_pickle(settled: bool) -> None:
     walked(whole, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
     walked(first, [1.0, 2.0, 3.0])
     if settled:
+        first.check(worth)
         first.load(1.0)
     file = io.BytesIO()
     torch.save({"averages": first.state_dict(), "model": first.model.state_dict()}, file)
@@ -164,7 +182,7 @@ def test_resumed_from_a_file_without_pickle(settled: bool) -> None:
     second.model.load_state_dict(saved["model"])
     second.load_state_dict(saved["averages"])
     if settled:
-        assert second.settled == 1.0 and worth(second.model) == 2.0
+        assert second.best == (2.0, 1.0, 3) and worth(second.model) == 2.0
         second.load(0)
     assert worth(second.model) == 3.0
     walked(second, [4.0, 5.0, 6.0])
@@ -172,6 +190,9 @@ def test_resumed_from_a_file_without_pickle(settled: bool) -> None:
         whole.load(share)
         second.load(share)
         assert worth(whole.model) == worth(second.model)
+    if settled:
+        second.settle()
+        assert worth(second.model) == 2.0
 
 
 @pytest.mark.parametrize(

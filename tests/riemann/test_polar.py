@@ -12,7 +12,15 @@ from torch.nn import functional as F
 from isotrain import Riemannian
 from isotrain.riemann import polar, stacks
 from isotrain.riemann.pace import FASTEST, SLOWEST, Pace
+from isotrain.riemann.polar import PolarStates
 from isotrain.riemann.windows import WIDEST, Windows
+
+
+class Last(nn.Module):
+    """The last state of a recurrent layer."""
+
+    def forward(self, outputs: tuple[Tensor, Tensor]) -> Tensor:
+        return outputs[0][:, -1]
 
 
 def classes(model: nn.Module, x: Tensor, y: Tensor, steps: int, **options: object) -> tuple[Riemannian, list[float]]:
@@ -187,3 +195,29 @@ def test_an_input_that_looks_have_hardly_seen_moves_no_further_than_others(
     assert float(response(1e-3)[torch.arange(40) != 7].min()) > 0.2 * usual  # and others are not held back
     monkeypatch.setattr(polar, "LOUD", math.inf)
     assert float(response(1e-3)[7]) > 500 * usual
+
+
+def test_a_recurrent_layer_that_nothing_reads_yet_does_not_leap() -> None:
+    """Its curvature is next to none, so its Newton step would saturate it."""
+
+    def leap() -> float:
+        torch.manual_seed(0)
+        gru, head = nn.GRU(4, 16, batch_first=True), nn.Linear(16, 3)
+        model = nn.Sequential(gru, Last(), head)
+        with torch.no_grad():
+            head.weight.mul_(1e-4)
+        x = torch.randn(64, 6, 4)
+        optimizer = Riemannian(model)
+        before = x @ gru.weight_ih_l0.T + gru.bias_ih_l0
+        F.cross_entropy(model(x), torch.randint(0, 3, (64,))).backward()
+        optimizer.step()
+        new = slice(32, 48)  # the candidate's part that reads the inputs alone
+        change = (x @ gru.weight_ih_l0.T + gru.bias_ih_l0 - before)[..., new].flatten(0, 1)
+        spread = before[..., new].flatten(0, 1).var(0, unbiased=False)
+        return float((change.square().mean(0) / spread).sqrt().median().detach())
+
+    held = leap()
+    assert 1.5 < held < 2.001
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PolarStates, "unit", math.inf)
+        assert leap() > 10 * held

@@ -29,6 +29,8 @@ BLOCKS = 100
 """Means of the loss that are kept of a run."""
 SEEN = 512
 """Samples that a start is made from."""
+CHECKS = (0.25, 0.5, 1.0)
+"""Parts of a run after which the averages are scored."""
 BEYOND = 2
 """How many rates past its grid a rival is given while its best one is the last."""
 
@@ -70,8 +72,8 @@ class Entry:
         curve: mean minibatch loss of each of BLOCKS equal parts of the run.
         held_out: loss on samples never trained on, at equal steps.
         accuracy: share of right answers there; None without classes.
-        averaged: loss there with `isotrain.Averages`, whose choice is made on one half of the samples and judged on the
-            other, both ways round; None in runs made before it was measured.
+        averaged: loss there with `isotrain.Averages`, checked at CHECKS; the choice is made on one half of the samples
+            and judged on the other, both ways round. None in runs made before it was measured.
         averaged_accuracy: share of right answers so.
         cost: time of a step over SGD's, interleaved; None when it was not measured.
         diverged_at: step whose loss was not finite, or None.
@@ -106,6 +108,8 @@ class Entry:
 
 Held = tuple[float | None, float | None]
 """Loss held out, and share of right answers."""
+Halves = tuple[tuple[float, float | None], tuple[float, float | None]]
+"""The same on each half of the samples held out."""
 
 
 class Step:
@@ -147,14 +151,18 @@ def run(key: Key, timed: bool = False) -> Entry:
     averages = Averages(step.model)
     held_out: Held = (None, None)
     averaged: Held = (None, None)
+    halves: list[Halves] = []
+    checks = [round(min(key.steps, problem.steps) * share) for share in CHECKS]
     for batch in problem.stream(key.seed, key.steps):
         losses.append(step(batch))
         if not math.isfinite(losses[-1]):
             break
         if len(losses) <= problem.steps:
             averages.update()
-        if len(losses) == min(key.steps, problem.steps):
-            held_out, averaged = _score(step), _averaged(step, averages)
+        if len(losses) in checks:
+            halves += _halves(step, averages)
+        if len(losses) == checks[-1]:
+            held_out, averaged = _score(step), _crossed(halves)
     diverged = None if math.isfinite(losses[-1]) else len(losses) - 1
     finite = [value for value in losses if math.isfinite(value)]
     size = max(1, key.steps // BLOCKS)
@@ -178,21 +186,26 @@ def _at_rest(step: Step, batches: list[Batch]) -> tuple[float, float | None]:
     return found
 
 
-def _averaged(step: Step, averages: Averages) -> Held:
+def _halves(step: Step, averages: Averages) -> list[Halves]:
+    """What every average, and the present weights, score on either half of the samples held out."""
     x, y = step.problem.data()[1]
     halves = [[(x[part::2], y[part::2])] for part in (0, 1)]
-    found = {0.0: [_at_rest(step, half) for half in halves]}
+    found: list[Halves] = [(_at_rest(step, halves[0]), _at_rest(step, halves[1]))]
     for share in averages.shares[:-1]:
         averages.load(share)
-        found[share] = [score(step.model, step.problem.loss, half) for half in halves]
+        found.append(tuple(score(step.model, step.problem.loss, half) for half in halves))  # type: ignore[arg-type]
     averages.load(0.0)
+    return found
+
+
+def _crossed(halves: list[Halves]) -> Held:
+    """The best by one half, judged by the other, both ways round."""
     judged = []
     for chosen_on, judged_on in ((0, 1), (1, 0)):
-        finite = [share for share in found if math.isfinite(found[share][chosen_on][0])]
+        finite = [pair for pair in halves if math.isfinite(pair[chosen_on][0])]
         if not finite:
             return None, None
-        share = min(finite, key=lambda s: found[s][chosen_on][0])
-        judged.append(found[share][judged_on])
+        judged.append(min(finite, key=lambda pair: pair[chosen_on][0])[judged_on])
     loss = sum(one[0] for one in judged) / 2
     right = [one[1] for one in judged if one[1] is not None]
     return (_short(loss) if math.isfinite(loss) else None), (sum(right) / 2 if right else None)

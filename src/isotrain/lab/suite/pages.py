@@ -62,7 +62,7 @@ def contest_page(document: dict[str, Any]) -> str:
         "accuracy": ("Right answers held out", "Share of them, median over seeds."),
         "averaged": (
             "Held-out loss with averaged weights",
-            "isotrain.Averages or the last weights: chosen on one half of the samples, judged on the other.",
+            "isotrain.Averages, checked thrice: chosen on one half of the samples, judged on the other.",
         ),
         "averaged_accuracy": ("Right answers held out with averaged weights", "In the same way."),
     }
