@@ -25,6 +25,10 @@ SAYS = {
         r"to ([\d.]+), ([\d.]+)% of 50 held-out wines right\n.*losses: (\S+)",
         lambda loss, share, apart: loss < 0.01 and share >= 94 and apart < 1e-8,
     ),
+    "averages.py": (
+        r"last weights: ([\d.]+) on 1097 digits\nthe best: ([\d.]+) with",
+        lambda last, best: best < 0.95 * last,
+    ),
     "regression.py": (
         r"standardised features: ([\d.]+)\n.*raw features: +([\d.]+)",
         lambda standardised, raw: standardised < 0.1 and abs(standardised - raw) < 1e-6,
