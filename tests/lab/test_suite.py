@@ -117,6 +117,8 @@ def test_the_standing_counts_wins_and_losses(tmp_path):
     assert "<svg" in page and "momentum" in page and "http" not in page.replace("http-equiv", "")
     assert worse.save(tmp_path / "contest.png").stat().st_size > 10_000
     assert json.loads(worse.save(tmp_path / "c.json").read_text())["kind"] == "suite"
+    tables = worse.save(tmp_path / "contest.md").read_text()
+    assert "| | isotrain | momentum | adam |\n|---|---|---|---|\n| digits | 0.11 | 0.4 | **0.02** |" in tables
 
 
 def test_a_quick_contest_resumes(tmp_path):

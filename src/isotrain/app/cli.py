@@ -161,7 +161,7 @@ def compare(
     seed: Seed = 0,
     dtype: Dtype = "own",
     out: Annotated[
-        list[Path] | None, typer.Option(help="Where to write: .html, .png or .json; may be repeated.")
+        list[Path] | None, typer.Option(help="Where to write: .html, .png, .json; a contest .md too. Repeatable.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -13,6 +13,8 @@ from isotrain.errors import BadOption
 from isotrain.lab.aside import write_aside
 from isotrain.lab.page import curves, opening, page, paragraph, picture, reasons, section, table
 from isotrain.lab.plots import INK, PALETTE, Line, Panel, png, window_for
+from isotrain.lab.suite.pages import contest_markdown, contest_page
+from isotrain.lab.suite.pages import panels as contest_panels
 
 Document = dict[str, Any]
 OURS = ("riemannian", "isotrain", "qd", "dop", "dmcnat", "diagonal-gauss-newton")
@@ -32,10 +34,11 @@ def save(result: Result, path: str | Path) -> Path:
     Raises:
         BadOption: the name ends in something else, or the place cannot be written.
     """
-    path = Path(path)
-    if path.suffix not in WRITERS:
-        raise BadOption(f"{path.name} should end in {', '.join(WRITERS)}: the ending says what is written.")
-    content = WRITERS[path.suffix](result.to_dict())
+    path, document = Path(path), result.to_dict()
+    endings = [ending for ending in WRITERS if ending != ".md" or document["kind"] == "suite"]
+    if path.suffix not in endings:
+        raise BadOption(f"{path.name} should end in {', '.join(endings)}: the ending says what is written.")
+    content = WRITERS[path.suffix](document)
     try:
         write_aside(path, content)
     except OSError as error:
@@ -313,32 +316,21 @@ def _png(document: Document) -> bytes:
     return png(panels(document), titles[document["kind"]])
 
 
-def _contest(document: Document) -> str:
-    from isotrain.lab.suite.pages import contest_page
-
-    return contest_page(document)
-
-
-def _contest_panels(document: Document) -> list[Panel]:
-    from isotrain.lab.suite.pages import panels as contest_panels
-
-    return contest_panels(document)
-
-
 PANELS: dict[str, Callable[[Document], list[Panel]]] = {
     "audit": _audit_panels,
     "compare": _compare_panels,
     "demo": _demo_panels,
-    "suite": _contest_panels,
+    "suite": contest_panels,
 }
 PAGES: dict[str, Callable[[Document], str]] = {
     "audit": _audit_page,
     "compare": _compare_page,
     "demo": _demo_page,
-    "suite": _contest,
+    "suite": contest_page,
 }
 WRITERS: dict[str, Callable[[Document], bytes]] = {
     ".html": lambda document: html(document).encode(),
     ".json": lambda document: (json.dumps(document, indent=1, allow_nan=False) + "\n").encode(),
     ".png": _png,
+    ".md": lambda document: contest_markdown(document).encode(),
 }

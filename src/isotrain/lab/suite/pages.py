@@ -10,6 +10,19 @@ from isotrain.lab.page import curves, opening, page, paragraph, section, table
 from isotrain.lab.plots import PALETTE, Line, Panel
 
 OURS = "isotrain"
+MEASURES = {
+    "loss": ("Training loss at equal steps", "Mean of the last tenth of the run, median over seeds."),
+    "timed": ("Training loss at equal seconds", "A rival has as many steps as fit into isotrain's time."),
+    "published": ("At the published rate, equal seconds", "What an untuned rival reaches."),
+    "held_out": ("Held-out loss", "On samples never trained on, median over seeds."),
+    "accuracy": ("Right answers held out", "Share of them, median over seeds."),
+    "averaged": (
+        "Held-out loss with averaged weights",
+        "isotrain.Averages, checked thrice: chosen on one half of the samples, judged on the other.",
+    ),
+    "averaged_accuracy": ("Right answers held out with averaged weights", "In the same way."),
+    "cost": ("Time of a step over SGD's", "Blocks of ten steps, taken in turns."),
+}
 
 
 def panels(document: dict[str, Any]) -> list[Panel]:
@@ -54,23 +67,24 @@ def contest_page(document: dict[str, Any]) -> str:
             curves(panels(document)),
         ),
     ]
-    measures = {
-        "loss": ("Training loss at equal steps", "Mean of the last tenth of the run, median over seeds."),
-        "timed": ("Training loss at equal seconds", "A rival has as many steps as fit into isotrain's time."),
-        "published": ("At the published rate, equal seconds", "What an untuned rival reaches."),
-        "held_out": ("Held-out loss", "On samples never trained on, median over seeds."),
-        "accuracy": ("Right answers held out", "Share of them, median over seeds."),
-        "averaged": (
-            "Held-out loss with averaged weights",
-            "isotrain.Averages, checked thrice: chosen on one half of the samples, judged on the other.",
-        ),
-        "averaged_accuracy": ("Right answers held out with averaged weights", "In the same way."),
-    }
-    for name, (title, words) in measures.items():
+    for name, (title, words) in MEASURES.items():
         parts.append(section(title, paragraph(words), table(["", *scores], _rows(scores, optimizers, name), title)))
-    cost = table(["", *scores], _rows(scores, optimizers, "cost"), "cost")
-    parts.append(section("Time of a step over SGD's", paragraph("Blocks of ten steps, taken in turns."), cost))
     return page("isotrain contest", parts, __version__)
+
+
+def contest_markdown(document: dict[str, Any]) -> str:
+    """The verdict and a table a measure, a row a problem."""
+    scores = document["scores"]
+    optimizers = list(dict.fromkeys(o for row in scores.values() for o in row))
+    parts = ["\n".join(f"* {line}" for line in document["verdict"])]
+    for name, (title, words) in MEASURES.items():
+        columns = _rows(scores, optimizers, name)
+        lines = [f"| | {' | '.join(optimizers)} |", "|---" * (len(optimizers) + 1) + "|"]
+        for place, problem in enumerate(scores):
+            cells = [f"**{text}**" if style else text for text, style in (column[1][place] for column in columns)]
+            lines.append(f"| {problem} | {' | '.join(cells)} |")
+        parts.append(f"## {title}\n\n{words}\n\n" + "\n".join(lines))
+    return "\n\n".join(parts) + "\n"
 
 
 def _rows(scores: dict[str, Any], optimizers: list[str], name: str) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -82,7 +82,7 @@ class Standing:
         return {"kind": "suite", "titles": titles, "scores": scores, "verdict": self.verdict, "facts": self.facts}
 
     def save(self, path: str | Path) -> Path:
-        """Write the standing as its name says: ``.html``, ``.json`` or ``.png``."""
+        """Write the standing as its name says: ``.html``, ``.json``, ``.png`` or ``.md``."""
         from isotrain.lab.report import save
 
         return save(self, path)
