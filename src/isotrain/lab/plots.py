@@ -15,6 +15,8 @@ from typing import Any
 
 INK = "#0b0c0d"  # stands for the page's text colour in the SVG, where it becomes currentColor
 FAINT = "#8a8f98"
+LEGEND = 6
+"""Names in a row of a picture's legend."""
 POINTS = 240
 # Colours that keep their distance from one another for colour-blind readers, on white and on near-black.
 PALETTE = (
@@ -120,7 +122,10 @@ def png(panels: Sequence[Panel], title: str) -> bytes:
     """All panels in one picture."""
     columns = min(3, len(panels))
     rows = math.ceil(len(panels) / columns)
-    figure, axes = _figure(rows, columns, (4.3 * columns, 3.3 * rows + 1.0))
+    lines = {line.label: line for p in panels for line in p.lines}
+    foot = 0.1 + 0.2 * math.ceil(len(lines) / LEGEND)  # inches
+    height = 3.3 * rows + 0.7 + foot
+    figure, axes = _figure(rows, columns, (4.3 * columns, height))
     shared = limits(panels)
     for ax, panel in zip(axes, panels, strict=False):
         low, high = limits([panel]) if panel.apart else shared
@@ -128,18 +133,17 @@ def png(panels: Sequence[Panel], title: str) -> bytes:
     for ax in axes[len(panels) :]:
         ax.set_axis_off()
     figure.suptitle(title, fontsize=13, fontweight="bold", x=0.02, ha="left")
-    lines = {line.label: line for p in panels for line in p.lines}
     handles = {handle.get_label(): handle for ax in axes for handle in ax.get_lines()}
     figure.legend(
         [handles[label] for label in lines],
         list(lines),
         loc="lower left",
-        ncols=min(6, len(lines)),
+        ncols=min(LEGEND, len(lines)),
         frameon=False,
         fontsize=8.5,
         bbox_to_anchor=(0.01, 0.0),
     )
-    figure.tight_layout(rect=(0, 0.3 / (3.3 * rows + 1.0), 1, 0.97))
+    figure.tight_layout(rect=(0, foot / height, 1, 0.97))
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150, facecolor="white")
     return buffer.getvalue()
