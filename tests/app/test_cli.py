@@ -14,6 +14,9 @@ import pytest
 
 from isotrain import __version__
 from isotrain.app.cli import main
+from isotrain.app.tables import show_contest
+from isotrain.lab.suite.problems import PROBLEMS
+from isotrain.lab.suite.standing import Score, Standing
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = str(ROOT / "examples" / "audit_my_model.py")
@@ -248,3 +251,12 @@ def test_the_example_runs_by_itself(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     monkeypatch.setattr(sys, "argv", [EXAMPLE, "3"])
     runpy.run_path(EXAMPLE, run_name="__main__")
     assert capsys.readouterr().out.startswith("riemannian: ")
+
+
+def test_the_contest_is_readable_on_a_narrow_terminal(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    one = Score(0.0, 3, 1.234e-5, 1e-5, 2e-5, 1e-5, 1e-5, 0.1, 0.9, 0.1, 0.9, {}, 1.0, 0, 3)
+    show_contest(Standing({name: {"isotrain-start": one} for name in PROBLEMS}, [], {}), [])
+    out = capsys.readouterr().out
+    assert "…" not in out and out.count("1.2e-05") == len(PROBLEMS) and out.count("isotrain-start") == 2
+    assert all(name in out for name in PROBLEMS)

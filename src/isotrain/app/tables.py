@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
 from isotrain.lab.audit import Report
@@ -15,6 +15,8 @@ from isotrain.lab.demo import Demo
 from isotrain.lab.report import WORDS, number
 from isotrain.lab.suite.standing import Standing
 
+FIGURE = 8
+"""Characters of a figure."""
 COLORS = {"same": "green", "close": "yellow", "differs": "red", "diverged": "red"}
 
 
@@ -69,23 +71,34 @@ def show_compare(result: Comparison, written: Sequence[Path]) -> None:
 
 
 def show_contest(result: Standing, written: Sequence[Path]) -> None:
-    """Training losses at equal steps, a row an optimizer and a column a problem."""
-    table = _table()
-    table.add_column("")
-    for problem in result.scores:
-        table.add_column(problem, justify="right")
+    """Training losses at equal steps, a row an optimizer and a column a problem, in as many tables as the width needs."""
     optimizers = dict.fromkeys(o for row in result.scores.values() for o in row)
-    for optimizer in optimizers:
-        cells = ["–" if optimizer not in row else number(row[optimizer].loss) for row in result.scores.values()]
-        table.add_row(optimizer, *cells)
-    _show("Training loss at equal steps, rivals at their best rates", table, result.verdict, written)
+    room = Console().width - max((len(name) for name in optimizers), default=0)
+    groups: list[list[str]] = []
+    used = room
+    for problem in result.scores:
+        used += 1 + max(len(problem), FIGURE)
+        if used > room:
+            groups.append([])
+            used = 1 + max(len(problem), FIGURE)
+        groups[-1].append(problem)
+    tables = []
+    for group in groups:
+        tables.append(_table())
+        tables[-1].add_column("", no_wrap=True)
+        for problem in group:
+            tables[-1].add_column(problem, justify="right", no_wrap=True)
+        for optimizer in optimizers:
+            rows = [result.scores[problem] for problem in group]
+            tables[-1].add_row(optimizer, *("–" if optimizer not in r else number(r[optimizer].loss) for r in rows))
+    _show("Training loss at equal steps, rivals at their best rates", Group(*tables), result.verdict, written)
 
 
 def _table() -> Table:
     return Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False)
 
 
-def _show(title: str, table: Table, words: Sequence[str], written: Sequence[Path]) -> None:
+def _show(title: str, table: RenderableType, words: Sequence[str], written: Sequence[Path]) -> None:
     console = Console(highlight=False)
     console.print(title, style="bold")
     console.print(table)
