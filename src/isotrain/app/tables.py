@@ -71,7 +71,7 @@ def show_compare(result: Comparison, written: Sequence[Path]) -> None:
 
 
 def show_contest(result: Standing, written: Sequence[Path]) -> None:
-    """Training losses at equal steps, a row an optimizer and a column a problem, in as many tables as the width needs."""
+    """Training losses at equal steps, a row an optimizer, a column a problem; as many tables as the width needs."""
     optimizers = dict.fromkeys(o for row in result.scores.values() for o in row)
     room = Console().width - max((len(name) for name in optimizers), default=0)
     groups: list[list[str]] = []
