@@ -23,6 +23,7 @@ MEASURES = {
     "averaged_accuracy": ("Right answers held out with averaged weights", "In the same way."),
     "cost": ("Time of a step over SGD's", "Blocks of ten steps, taken in turns."),
 }
+"""A figure's name in `Score` -> its table's title, and what it is."""
 
 
 def panels(document: dict[str, Any]) -> list[Panel]:

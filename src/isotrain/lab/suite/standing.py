@@ -158,8 +158,12 @@ def verdict(scores: dict[str, dict[str, Score]]) -> list[str]:
     return words + [f"From isotrain.start. {line}" for line in _verdict(scores, STARTED)]
 
 
+def _rivals(row: dict[str, Score]) -> dict[str, Score]:
+    return {o: s for o, s in row.items() if o not in (OURS, STARTED)}
+
+
 def _verdict(scores: dict[str, dict[str, Score]], ours: str) -> list[str]:
-    both = {p: row for p, row in scores.items() if ours in row and set(row) - {OURS, STARTED}}
+    both = {p: row for p, row in scores.items() if ours in row and _rivals(row)}
     if not both:
         return []
     words = []
@@ -172,7 +176,7 @@ def _verdict(scores: dict[str, dict[str, Score]], ours: str) -> list[str]:
         won, lost = 0, []
         for problem, row in both.items():
             mine = _worth(getattr(row[ours], own))
-            ahead = {o: _worth(getattr(s, other)) for o, s in row.items() if o not in (OURS, STARTED)}
+            ahead = {o: _worth(getattr(s, other)) for o, s in _rivals(row).items()}
             better = [o for o, value in ahead.items() if value < mine]
             won += not better
             if better:
@@ -183,10 +187,8 @@ def _verdict(scores: dict[str, dict[str, Score]], ours: str) -> list[str]:
         _held_out(both, ours, "Held-out loss", "held_out"),
         _held_out(both, ours, "Held-out answers (loss where there are none to count)", "accuracy", "held_out"),
         _held_out(both, ours, "Held-out loss, all with averaged weights", "averaged"),
-        _held_out(
-            both, ours, "Held-out answers, all with averaged weights", "averaged_accuracy", "averaged",
-        ),
-    ]  # fmt: skip
+        _held_out(both, ours, "Held-out answers, all with averaged weights", "averaged_accuracy", "averaged"),
+    ]
     broken = sum(row[ours].diverged for row in both.values())
     words.append(f"isotrain diverged in {broken} of {sum(row[ours].runs for row in both.values())} runs.")
     return words
@@ -200,9 +202,7 @@ def _held_out(both: dict[str, dict[str, Score]], ours: str, title: str, *measure
         if name is None:
             continue
         sign = -1.0 if name in RIGHT else 1.0
-        known = {
-            o: sign * v for o, s in row.items() if o not in (OURS, STARTED) and (v := getattr(s, name)) is not None
-        }
+        known = {o: sign * v for o, s in _rivals(row).items() if (v := getattr(s, name)) is not None}
         if not known:
             continue
         compared += 1
