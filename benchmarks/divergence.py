@@ -24,11 +24,11 @@ from pathlib import Path
 
 import torch
 
-from isotrain.lab.aside import write_aside
-from isotrain.lab.runs import progress_bar
+from isotrain.aside import write_aside
 from isotrain.lab.suite.contest import Step
 from isotrain.lab.suite.problems import PROBLEMS, Pairs, SuiteProblem
 from isotrain.lab.suite.rivals import RIVALS
+from isotrain.progress import progress_bar
 
 RESULTS = Path(__file__).parent / "results" / "divergence" / "runs.json"
 VERSION = 1

@@ -15,7 +15,8 @@ from torch import nn
 from isotrain.errors import BadOption
 from isotrain.lab.optimizers import Steps, Trainer, all_chosen
 from isotrain.lab.problem import Batch, Loss, device_of, lay_out, problem
-from isotrain.lab.runs import progress_bar, train
+from isotrain.lab.runs import train
+from isotrain.progress import progress_bar
 
 
 @dataclass(frozen=True)

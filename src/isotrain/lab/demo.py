@@ -26,7 +26,8 @@ from isotrain.lab.changes import Changed, apply
 from isotrain.lab.compare import score
 from isotrain.lab.optimizers import OPTIMIZERS, Trainer
 from isotrain.lab.problem import Batch, cross_entropy
-from isotrain.lab.runs import Run, progress_bar, train
+from isotrain.lab.runs import Run, train
+from isotrain.progress import progress_bar
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from isotrain import __version__
+from isotrain.aside import write_aside
 from isotrain.errors import BadOption
-from isotrain.lab.aside import write_aside
 from isotrain.lab.page import curves, opening, page, paragraph, picture, reasons, section, table
 from isotrain.lab.plots import INK, PALETTE, Line, Panel, png, window_for
 from isotrain.lab.suite.pages import contest_markdown, contest_page

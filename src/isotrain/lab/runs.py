@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
 from isotrain.errors import NotFinite
 from isotrain.lab.optimizers import Trainer
 from isotrain.lab.problem import Batch, Loss
+from isotrain.progress import Tick
 
 Encode = Callable[[Tensor], Tensor]
-Tick = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -124,24 +121,3 @@ def memory(state: Any) -> int:
 
     visit(dict(state) if not isinstance(state, dict) else state)
     return sum(seen.values())
-
-
-@contextmanager
-def progress_bar(title: str, total: int, show: bool) -> Iterator[Callable[[str], Tick]]:
-    """A bar on stderr when someone is watching; gives a function from a part's name to its tick."""
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("[bold]{task.fields[title]}"),
-        BarColumn(bar_width=30),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeRemainingColumn(compact=True),
-        TextColumn("[dim]{task.description}"),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not (show and console.is_terminal)) as bar:
-        task = bar.add_task("", total=total, title=title)
-
-        def part(name: str) -> Tick:
-            bar.update(task, description=name)
-            return lambda steps: bar.update(task, advance=steps)
-
-        yield part

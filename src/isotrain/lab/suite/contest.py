@@ -15,8 +15,8 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from isotrain.aside import write_aside
 from isotrain.errors import BadOption, NotFinite
-from isotrain.lab.aside import write_aside
 from isotrain.lab.compare import score
 from isotrain.lab.problem import Batch
 from isotrain.lab.suite.problems import PROBLEMS, SuiteProblem

@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 
 from isotrain.errors import BadData, BadOption, MissingExtra, UnknownName
-from isotrain.lab.runs import progress_bar
 from isotrain.lab.suite.contest import Entry, Key, Results, planned, run
 from isotrain.lab.suite.problems import PROBLEMS
 from isotrain.lab.suite.rivals import RIVALS
 from isotrain.lab.suite.standing import Standing, standing
+from isotrain.progress import progress_bar
 
 QUICK = 0.2
 """Share of the steps in the quick form."""

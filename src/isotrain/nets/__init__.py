@@ -1,0 +1,1 @@
+"""Networks: plain modules on torch's own layers, read from top to bottom, shapes in comments."""

@@ -1,0 +1,28 @@
+"""The tasks, by their names on the command line."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from isotrain.errors import UnknownName
+from isotrain.tasks.base import Task
+
+TASKS = {
+    "classify": "isotrain.tasks.classify:Classify",
+    "localise": "isotrain.tasks.localise:Localise",
+    "detect": "isotrain.tasks.detect:Detect",
+    "masks": "isotrain.tasks.masks:Masks",
+}
+
+
+def task_named(name: str) -> type[Task]:
+    """The task of that name, imported when it is asked for.
+
+    Raises:
+        UnknownName: there is none.
+    """
+    if name not in TASKS:
+        raise UnknownName("task", name, TASKS)
+    module, _, kind = TASKS[name].partition(":")
+    found: type[Task] = getattr(import_module(module), kind)
+    return found

@@ -1,0 +1,130 @@
+"""What a task is: a net, its loss, its scores and its drawings, all made from a card that fits into a JSON file.
+
+A task knows nothing of optimizers: any one trains it (`isotrain.train.loop`). Batches are drawn from a generator that
+hangs on the seed and the step alone, so that a run that is taken up again goes on exactly where it was.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from PIL.Image import Image
+from torch import Tensor, nn
+
+from isotrain.data.samples import Dataset, Sample
+from isotrain.data.shelf import Shelf
+from isotrain.likelihood.base import Likelihood
+from isotrain.progress import Tick
+
+Card = dict[str, Any]
+"""All that makes a task again: classes, channels, sizes, the choice of net. Plain JSON."""
+Scores = dict[str, Any]
+"""Name of a score -> its value, plain JSON. Numbers between 0 and 1 unless the name says otherwise."""
+Likelihoods = Likelihood | Mapping[str, Likelihood]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step learns from.
+
+    Attributes:
+        inputs: arguments of the net, tensors whose first dimension is the samples.
+        targets: by name, what the loss compares with.
+        names: of the samples, for messages.
+    """
+
+    inputs: tuple[Tensor, ...]
+    targets: dict[str, Tensor]
+    names: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a net says of one picture.
+
+    Attributes:
+        answer: plain JSON: what `isotrain predict` writes.
+        masks: bool [objects, H, W] where the task gives masks, in the order of the answer's objects.
+        heat: [classes, h, w] in [0, 1] where the task gives heat maps.
+    """
+
+    answer: dict[str, Any]
+    masks: Tensor | None = None
+    heat: Tensor | None = None
+
+
+class Task(ABC):
+    """One kind of question about pictures."""
+
+    name: ClassVar[str]
+    """As on the command line."""
+    score: ClassVar[str]
+    """Which of `evaluate`'s scores the task is judged by, the higher the better."""
+
+    def __init__(self, card: Card) -> None:
+        self.card = card
+        self.classes: list[str] = list(card["classes"])
+
+    @classmethod
+    @abstractmethod
+    def plan(cls, dataset: Dataset, options: Mapping[str, Any]) -> Card:
+        """The card for a dataset: what is not in `options` follows from the data.
+
+        Raises:
+            BadData: the dataset cannot be learned from (one class, no boxes, ...).
+            BadOption: an option is not known or outside its range.
+        """
+
+    @abstractmethod
+    def net(self) -> nn.Module:
+        """A new net, its weights drawn from torch's generator. It takes pictures in [0, 1] and scales them itself."""
+
+    @property
+    @abstractmethod
+    def likelihood(self) -> Likelihoods:
+        """What the net's outputs mean; by the outputs' names where there are several."""
+
+    @abstractmethod
+    def load(self, sample: Sample) -> Any:
+        """Read a sample, as far as it is the same each time: what a shelf keeps (tensors, small).
+
+        Raises:
+            BadData: it cannot be read; the message names the file.
+        """
+
+    @abstractmethod
+    def batch(self, loaded: Sequence[Any], generator: torch.Generator | None) -> Batch:
+        """Loaded samples as a batch, varied at random (mirrored, shifted, ...) if there is a generator."""
+
+    @abstractmethod
+    def loss(self, output: Any, targets: Mapping[str, Tensor]) -> Tensor:
+        """Mean over the rows of each head, added up with the weights of the heads' likelihoods."""
+
+    @abstractmethod
+    def evaluate(self, net: nn.Module, shelf: Shelf[Any], tick: Tick | None = None) -> Scores:
+        """The field's standard scores on samples; `net` is in evaluation mode. `tick(n)` after every n samples."""
+
+    @abstractmethod
+    def predict(self, net: nn.Module, picture: Tensor) -> Prediction:
+        """What the net says of one picture, uint8 [C, H, W] of any size."""
+
+    @abstractmethod
+    def draw(self, picture: Tensor, prediction: Prediction) -> Image:
+        """The picture with the prediction drawn on it."""
+
+    @abstractmethod
+    def example(self) -> tuple[Tensor, ...]:
+        """Inputs of the net of the shape it expects, to export it with."""
+
+    def weigh(self, net: nn.Module, shelf: Shelf[Any], size: int) -> float:
+        """What the kept weights are chosen by, the lower the better: here the mean loss, in batches of `size`."""
+        total = 0.0
+        for start in range(0, len(shelf), size):
+            places = range(start, min(start + size, len(shelf)))
+            batch = self.batch(shelf.take(places), None)
+            total += float(self.loss(net(*batch.inputs), batch.targets)) * len(places)
+        return total / max(1, len(shelf))

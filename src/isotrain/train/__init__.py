@@ -1,0 +1,1 @@
+"""Training a task on data: the loop, the folder a run leaves, the recipes."""

@@ -1,0 +1,1 @@
+"""Geometry and drawing: nothing here is learned."""
