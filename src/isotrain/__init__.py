@@ -27,6 +27,7 @@ _HOME = {
     "Categorical": "isotrain.likelihood.categorical",
     "Bernoulli": "isotrain.likelihood.bernoulli",
     "Gaussian": "isotrain.likelihood.gaussian",
+    "Huber": "isotrain.likelihood.huber",
     "Change": "isotrain.riemann.claims",
     "start": "isotrain.riemann.start",
     "Averages": "isotrain.riemann.iterates",
@@ -45,6 +46,7 @@ __all__ = [
     "Bernoulli",
     "Categorical",
     "Gaussian",
+    "Huber",
     "Change",
     "DMCNat",
     "DOP",
@@ -65,6 +67,7 @@ if TYPE_CHECKING:
     from isotrain.likelihood.bernoulli import Bernoulli
     from isotrain.likelihood.categorical import Categorical
     from isotrain.likelihood.gaussian import Gaussian
+    from isotrain.likelihood.huber import Huber
     from isotrain.riemann.claims import Change
     from isotrain.riemann.iterates import Averages
     from isotrain.riemann.named import DOP, QDBPM, QDOP, DiagonalGaussNewton, DMCNat, QDMCNat, QDNat

@@ -11,14 +11,16 @@ from isotrain.likelihood.base import Evidence, Likelihood
 from isotrain.likelihood.bernoulli import Bernoulli
 from isotrain.likelihood.categorical import Categorical
 from isotrain.likelihood.gaussian import Gaussian
+from isotrain.likelihood.huber import Huber
 
 LIKELIHOODS: dict[str, type[Likelihood]] = {
     "categorical": Categorical,
     "bernoulli": Bernoulli,
     "gaussian": Gaussian,
+    "huber": Huber,
 }
 
-__all__ = ["LIKELIHOODS", "Bernoulli", "Categorical", "Evidence", "Gaussian", "Likelihood", "named"]
+__all__ = ["LIKELIHOODS", "Bernoulli", "Categorical", "Evidence", "Gaussian", "Huber", "Likelihood", "named"]
 
 
 def named(likelihood: str | Likelihood) -> Likelihood:

@@ -115,6 +115,19 @@ class Likelihood(ABC):
         )
 
 
+def counted(gradient: Tensor, event_dims: int) -> Tensor:
+    """Each row's share of a mean over the rows whose gradient is not exactly zero; broadcasts to the gradient.
+
+    >>> counted(torch.tensor([[0.5, 0.0], [0.0, 0.0], [1.0, 1.0]]), 1).flatten()
+    tensor([0.5000, 0.0000, 0.5000])
+    """
+    live = gradient != 0
+    for dim in range(1, event_dims + 1):
+        live = live.any(-dim, keepdim=True)
+    share = live.to(gradient.dtype)
+    return share / share.sum().clamp_min(1)
+
+
 def random_signs(like: Tensor, generator: torch.Generator) -> Tensor:
     """+1 or -1 with even odds, in the shape and type of `like`."""
     bits = torch.randint(0, 2, like.shape, generator=generator, device=like.device)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from isotrain.errors import LikelihoodMismatch
-from isotrain.likelihood.base import Evidence, Likelihood, random_signs, refuse_sum
+from isotrain.likelihood.base import Evidence, Likelihood, counted, random_signs, refuse_sum
 
 
 def events(output: Tensor, event_dims: int) -> int:
@@ -48,14 +48,16 @@ class Bernoulli(Likelihood):
     Args:
         event_dims: how many last dimensions the loss sums before it averages (0: a mean over all
             elements, as `F.binary_cross_entropy_with_logits` has it; 1 for "summed over pixels").
+        masked: the loss is a mean over some of the rows; those whose gradient is exactly zero do not count.
         weight: factor of this head in a loss of several heads.
 
     >>> Bernoulli().squares(torch.zeros(2))
     tensor([0.2500, 0.2500])
     """
 
-    def __init__(self, event_dims: int = 0, *, weight: float = 1.0) -> None:
+    def __init__(self, event_dims: int = 0, *, masked: bool = False, weight: float = 1.0) -> None:
         self.event_dims = event_dims
+        self.masked = masked
         self.weight = weight
 
     def rows(self, output: Tensor) -> int:
@@ -106,6 +108,11 @@ class Bernoulli(Likelihood):
         """The gradient is (p - target) / rows; targets outside [0, 1] betray a summed loss."""
         rows = self.rows(output)
         p = output.sigmoid()
+        if self.masked:
+            share = counted(gradient, self.event_dims)
+            residual = gradient * (batch_rows / rows) * (share > 0).sum()
+            loss = (share * self.nll(output, (p - residual).clamp(0, 1))).sum()
+            return Evidence(residual, share, loss)
         residual = gradient * batch_rows
         target = p - residual
         if batch_rows > 1 and bool(((target < -SLACK) | (target > 1 + SLACK)).any()):
