@@ -13,7 +13,7 @@ from isotrain.data.digits import digits
 from isotrain.data.sources import batched
 from isotrain.errors import BadBuild, BadData, BadOption, CannotRewrite, NotDeterministic, UnknownName
 from isotrain.lab.audit import Report, gap_between, reading
-from isotrain.lab.optimizers import OPTIMIZERS, chosen
+from isotrain.train.optimizers import OPTIMIZERS, chosen
 
 
 def build(seed: int) -> nn.Module:

@@ -15,7 +15,7 @@ from isotrain.data.sources import batched
 from isotrain.errors import BadOption
 from isotrain.lab.compare import Comparison
 from isotrain.lab.demo import SETTINGS, Demo, demo
-from isotrain.lab.optimizers import chosen
+from isotrain.train.optimizers import chosen
 from isotrain.lab.runs import train
 
 

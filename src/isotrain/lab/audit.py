@@ -23,10 +23,10 @@ from torch import nn
 
 from isotrain.errors import BadOption, CannotRewrite, NotDeterministic
 from isotrain.lab.changes import CHANGES, Changed, apply, known
-from isotrain.lab.optimizers import Steps, Trainer, all_chosen
 from isotrain.lab.problem import Problem, problem
 from isotrain.lab.runs import Run, train
 from isotrain.progress import progress_bar
+from isotrain.train.optimizers import Steps, Trainer, all_chosen
 
 ORIGINAL = "original"
 

@@ -13,10 +13,10 @@ import torch
 from torch import nn
 
 from isotrain.errors import BadOption
-from isotrain.lab.optimizers import Steps, Trainer, all_chosen
 from isotrain.lab.problem import Batch, Loss, device_of, lay_out, problem
 from isotrain.lab.runs import train
 from isotrain.progress import progress_bar
+from isotrain.train.optimizers import Steps, Trainer, all_chosen
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,10 @@ from isotrain.data.sources import batched
 from isotrain.lab.audit import gap_between, reading
 from isotrain.lab.changes import Changed, apply
 from isotrain.lab.compare import score
-from isotrain.lab.optimizers import OPTIMIZERS, Trainer
 from isotrain.lab.problem import Batch, cross_entropy
 from isotrain.lab.runs import Run, train
 from isotrain.progress import progress_bar
+from isotrain.train.optimizers import OPTIMIZERS, Trainer
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from isotrain.errors import NotFinite
-from isotrain.lab.optimizers import Trainer
 from isotrain.lab.problem import Batch, Loss
 from isotrain.progress import Tick
+from isotrain.train.optimizers import Trainer
 
 Encode = Callable[[Tensor], Tensor]
 

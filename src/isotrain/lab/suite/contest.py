@@ -136,7 +136,8 @@ class Step:
         try:
             for optimizer in self.optimizers:
                 optimizer.step()
-        except NotFinite:  # ours refuses gradients that are not finite; in a contest they are a divergence
+        except (NotFinite, torch._C._LinAlgError):
+            # Ours refuses gradients that are not finite, Shampoo's decomposition may fail: neither run can go on.
             return math.nan
         for schedule in self.schedules:
             schedule.step()

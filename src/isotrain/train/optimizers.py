@@ -31,6 +31,12 @@ class Steps(Protocol):
     def step(self) -> Any:
         """Change the parameters."""
 
+    def state_dict(self) -> dict[str, Any]:
+        """All it remembers."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Remember what was saved."""
+
 
 Make = Callable[[nn.Module, float | None, Any, int], Steps]
 
@@ -87,6 +93,15 @@ class Together:
         """Change the parameters."""
         for optimizer in self.optimizers:
             optimizer.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """All they remember, each by its place."""
+        return {str(place): optimizer.state_dict() for place, optimizer in enumerate(self.optimizers)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Remember what was saved."""
+        for place, optimizer in enumerate(self.optimizers):
+            optimizer.load_state_dict(state_dict[str(place)])
 
 
 def _torch(name: str, **options: Any) -> Make:

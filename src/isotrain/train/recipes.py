@@ -1,0 +1,60 @@
+"""How long each task is trained by default; nothing else has to be chosen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from isotrain.errors import BadOption, UnknownName
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A training run, apart from its task and its data.
+
+    Attributes:
+        epochs: how often to go through the samples.
+        batch: samples in a step.
+        optimizer: a name of `isotrain.train.optimizers`, with a rate of your own after an @ for those that need one.
+        seed: draws the net, the batches and what is varied in them.
+        minutes: stop after this time, however many epochs are left; None for no limit.
+        start: begin from `isotrain.start`, if the optimizer is ours and the net is not pretrained.
+        judges: how many of the held-out samples choose the weights that are kept, at most.
+    """
+
+    epochs: float = 30.0
+    batch: int = 64
+    optimizer: str = "riemannian"
+    seed: int = 0
+    minutes: float | None = None
+    start: bool = True
+    judges: int = 1000
+
+    def __post_init__(self) -> None:
+        for name, value, least in (("epochs", self.epochs, 0), ("minutes", self.minutes, 0)):
+            if value is not None and not least < value < float("inf"):
+                raise BadOption(f"{name}={value} must be above {least}.")
+        for name, whole, least in (("batch", self.batch, 1), ("judges", self.judges, 1), ("seed", self.seed, 0)):
+            if whole < least:
+                raise BadOption(f"{name}={whole} must be at least {least}.")
+
+
+RECIPES: dict[str, Plan] = {
+    "classify": Plan(epochs=30, batch=64),
+    "localise": Plan(epochs=30, batch=32),
+    "detect": Plan(epochs=30, batch=8),
+    "masks": Plan(epochs=30, batch=16),
+}
+
+
+def recipe(task: str) -> Plan:
+    """The plan of a task.
+
+    Raises:
+        UnknownName: no such task.
+
+    >>> recipe("classify").optimizer
+    'riemannian'
+    """
+    if task not in RECIPES:
+        raise UnknownName("task", task, RECIPES)
+    return RECIPES[task]

@@ -1,0 +1,29 @@
+"""Run by test_loop.py in a process of its own: train the tiny task in a folder, and be killed if so asked."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import tiny_task as tiny
+
+from isotrain.train.loop import Training
+from isotrain.train.recipes import Plan
+from isotrain.train.rundir import RunFolder
+
+folder, optimizer, resume, kill_at = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "resume", int(sys.argv[4])
+task = tiny.Bright({"classes": ["left", "right"]})
+training = Training(task, tiny.bright(), RunFolder(folder), Plan(epochs=12, batch=8, optimizer=optimizer), resume)
+after = training._step
+
+
+def step(batch: object) -> float:
+    if training.done == kill_at:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return after(batch)
+
+
+training._step = step  # type: ignore[method-assign,assignment]
+training.run()
