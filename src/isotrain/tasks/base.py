@@ -83,6 +83,9 @@ class Task(ABC):
     def net(self) -> nn.Module:
         """A new net, its weights drawn from torch's generator. It takes pictures in [0, 1] and scales them itself."""
 
+    def begin(self, net: nn.Module) -> None:  # noqa: B027 - most nets begin as they are drawn
+        """Load what the card names to begin from (pretrained weights): once, before the first step of a run."""
+
     @property
     @abstractmethod
     def likelihood(self) -> Likelihoods:

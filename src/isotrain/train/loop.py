@@ -99,7 +99,9 @@ class Training:
         self.averages = Averages(self.net)
         if resume:
             self._resume()
-        elif plan.start and isinstance(self.optimizer, Riemannian) and not task.card.get("pretrained"):
+            return
+        task.begin(self.net)
+        if plan.start and isinstance(self.optimizer, Riemannian) and not task.card.get("pretrained"):
             self._start()
 
     def _start(self) -> None:

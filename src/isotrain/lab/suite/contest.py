@@ -136,7 +136,7 @@ class Step:
         try:
             for optimizer in self.optimizers:
                 optimizer.step()
-        except (NotFinite, torch._C._LinAlgError):
+        except (NotFinite, torch.linalg.LinAlgError):  # type: ignore[attr-defined]  # not in its stubs
             # Ours refuses gradients that are not finite, Shampoo's decomposition may fail: neither run can go on.
             return math.nan
         for schedule in self.schedules:
