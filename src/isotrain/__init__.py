@@ -11,7 +11,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from isotrain.version import __version__
 
 # Where each public name lives. Looked up on first use, so that `isotrain --help` never loads torch.
 _HOME = {

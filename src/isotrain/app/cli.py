@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from isotrain import __version__
+from isotrain.app import seeing
 from isotrain.errors import BadOption, IsotrainError, UnknownName
+from isotrain.version import __version__
 
 if TYPE_CHECKING:
     from isotrain.lab.report import Result
@@ -234,6 +235,8 @@ def _dtype(name: str) -> Any:
 def _print_json(result: Result) -> None:
     typer.echo(json.dumps(result.to_dict(), allow_nan=False))
 
+
+seeing.register(app)
 
 # Typer carries its own copy of click in some versions and imports click in others; both give the base class of
 # every fault in what was typed this name.

@@ -1,8 +1,8 @@
 """What a set of labelled pictures is made of, whatever format it was read from.
 
 Boxes are (left, top, right, bottom) in pixels of the picture as it is looked at (after its EXIF rotation), the right
-and bottom edges excluded: a box over the whole of a picture of 4 x 3 pixels is (0, 0, 4, 3). Classes are numbered from 0
-in the order of `Dataset.classes`. Pictures are uint8 [C, H, W] with one channel (grey) or three (RGB).
+and bottom edges excluded: a box over the whole of a picture of 4 x 3 pixels is (0, 0, 4, 3). Classes are numbered from
+0 in the order of `Dataset.classes`. Pictures are uint8 [C, H, W] with one channel (grey) or three (RGB).
 """
 
 from __future__ import annotations

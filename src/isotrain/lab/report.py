@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from isotrain import __version__
 from isotrain.aside import write_aside
 from isotrain.errors import BadOption
 from isotrain.lab.page import curves, opening, page, paragraph, picture, reasons, section, table
 from isotrain.lab.plots import INK, PALETTE, Line, Panel, png, window_for
 from isotrain.lab.suite.pages import contest_markdown, contest_page
 from isotrain.lab.suite.pages import panels as contest_panels
+from isotrain.version import __version__
 
 Document = dict[str, Any]
 OURS = ("riemannian", "isotrain", "qd", "dop", "dmcnat", "diagonal-gauss-newton")

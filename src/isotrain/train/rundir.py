@@ -20,11 +20,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from isotrain import __version__
 from isotrain.aside import write_aside
 from isotrain.errors import BadCheckpoint, BadOption
 from isotrain.tasks import task_named
 from isotrain.tasks.base import Task
+from isotrain.version import __version__
 
 VERSION = 1
 CARD, WEIGHTS, SCORES, CURVE, CHECKPOINT, PICTURES = (

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from isotrain import __version__
 from isotrain.lab.page import curves, opening, page, paragraph, section, table
 from isotrain.lab.plots import PALETTE, Line, Panel
+from isotrain.version import __version__
 
 OURS = "isotrain"
 MEASURES = {

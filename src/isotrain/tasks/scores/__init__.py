@@ -1,0 +1,1 @@
+"""Scores of the fields, each by its own rules."""
