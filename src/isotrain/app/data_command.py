@@ -1,0 +1,46 @@
+"""`isotrain data`: what is wrong with a data set, and which public sets there are."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from isotrain.data.public import PUBLIC_SETS
+from isotrain.progress import progress_bar
+
+
+def check(folder: str, quiet: bool) -> dict[str, Any]:
+    """Every fault of a data set, the worst first, as JSON can hold it.
+
+    Raises:
+        BadData: the folder is not there, or holds none of the known formats.
+    """
+    from isotrain.data.doctor import check as examine
+    from isotrain.data.doctor import summary
+    from isotrain.data.opened import read_source
+    from isotrain.data.readers.reading import TEST, TRAIN, VAL
+    from isotrain.data.samples import Dataset
+
+    reading = read_source(folder)
+    train, val, test = (reading.splits[split] for split in (TRAIN, VAL, TEST))
+    with progress_bar("check", max(1, len(train) + len(val) + len(test)), not quiet) as part:
+        faults = sorted(examine(folder, part("pictures")), key=lambda fault: fault.severity != "error")
+    return {
+        "kind": "data check",
+        **summary(Dataset(tuple(reading.classes), train, val, test, folder, reading.format)),
+        "errors": sum(fault.severity == "error" for fault in faults),
+        "faults": [asdict(fault) for fault in faults],
+    }
+
+
+def listed() -> dict[str, Any]:
+    """The public sets, and which of them are in the folder of ``$ISOTRAIN_DATA``."""
+    home = os.environ.get("ISOTRAIN_DATA") or None
+    rows = []
+    for known in PUBLIC_SETS:
+        found = known.found(Path(home) if home else None)
+        row = {key: value for key, value in asdict(known).items() if key != "signs"}
+        rows.append({**row, "found": None if found is None else str(found)})
+    return {"kind": "data list", "home": home, "sets": rows}

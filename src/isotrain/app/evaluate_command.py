@@ -1,0 +1,119 @@
+"""`isotrain evaluate`: the field's standard scores of a run, on its own data or on other."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from isotrain.app.run_data import asked_by, part_of, renumbered
+from isotrain.data.shelf import Shelf
+from isotrain.errors import BadCheckpoint, BadOption
+from isotrain.progress import progress_bar
+from isotrain.tasks.base import Task
+from isotrain.train.rundir import PICTURES, RunFolder, load_run
+
+if TYPE_CHECKING:
+    from isotrain.nets.resnet import ResNet
+
+DEPTH = "depth.json"
+"""In the run folder: what `evaluate --depth` found."""
+
+
+def evaluate(run: Path, data: str | None, split: str | None, depth: bool, quiet: bool) -> dict[str, Any]:
+    """Score a run.
+
+    Args:
+        run: its folder.
+        data: a folder or a name; None for what it was trained on.
+        split: "held-out", "test" or "train"; None: held-out of the run's own data; of other data the test samples if
+            it has some, else all.
+        depth: also what each residual block is worth.
+        quiet: no progress.
+
+    Returns:
+        The scores and where they are from, as JSON can hold it.
+
+    Raises:
+        BadCheckpoint: no run, or damaged.
+        BadData: the data cannot be read, or has classes the run does not know.
+        UnknownName: no such split.
+        BadOption: `depth`, and the net has no residual blocks.
+    """
+    task, net, _ = load_run(run)
+    if depth:
+        residual(task, net)
+    folder = RunFolder(run)
+    if data is None:
+        dataset = asked_by(folder).open(task.name)
+        split = split or ("held-out" if dataset.held_out else None)
+    else:
+        # Of new data nothing has to be held out.
+        dataset = replace(asked_by(folder), data=data, held_out=0.0).open(task.name)
+    name, samples = part_of(renumbered(dataset, task.classes), split)
+    shelf = Shelf(samples, task.load)
+    with progress_bar("scores", len(samples), not quiet) as part, torch.no_grad():
+        scores = task.evaluate(net, shelf, part(name))
+    document: dict[str, Any] = {
+        "kind": "evaluate",
+        "run": str(run),
+        "task": task.name,
+        "data": {"source": dataset.source, "format": dataset.format},
+        "split": name,
+        "samples": len(samples),
+        "score": task.score,
+        "scores": {name: scores},
+    }
+    return document | _depth(task, net, shelf, folder, quiet) if depth else document
+
+
+def _depth(task: Task, net: nn.Module, shelf: Shelf[Any], folder: RunFolder, quiet: bool) -> dict[str, Any]:
+    """What each block is worth, also written into the run folder, where `predict --depth` reads it."""
+    from isotrain.tasks.depth import PASSES, depth_report
+
+    with progress_bar("depth", PASSES * len(shelf), not quiet) as part:
+        report = depth_report(task, residual(task, net), shelf, part("blocks dropped, repeated, exchanged"))
+    found = report.to_dict()
+    written = folder.write_json(DEPTH, found)
+    picture = folder.path / PICTURES / "depth.png"
+    try:
+        report.plot(picture)
+    except OSError as error:
+        raise BadOption(f"{picture} cannot be written: {error.strerror or error}.") from error
+    return {"depth": found, "written": [str(written), str(picture)]}
+
+
+def residual(task: Task, net: nn.Module) -> ResNet:
+    """The net, if it has residual blocks.
+
+    Raises:
+        BadOption: it has none.
+    """
+    from isotrain.nets.resnet import ResNet
+
+    if not isinstance(net, ResNet):
+        raise BadOption(f"--depth is for residual nets, this {task.name} run has a {type(net).__name__}.")
+    return net
+
+
+def shallow(task: Task, net: nn.Module, depth: int, folder: RunFolder) -> ResNet:
+    """The net with so many blocks; the cheapest are dropped, if `evaluate --depth` has found out which.
+
+    Raises:
+        BadOption: it has no residual blocks, or fewer.
+        BadCheckpoint: the report is damaged.
+    """
+    from isotrain.nets.resnet import shallower
+
+    whole = residual(task, net)
+    path, order = folder.path / DEPTH, None
+    if path.is_file():
+        try:
+            order = json.loads(path.read_text(encoding="utf-8"))["order"]
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise BadCheckpoint(f"{path} cannot be read: make it anew by `isotrain evaluate --depth`.") from error
+    return shallower(whole, depth, order)

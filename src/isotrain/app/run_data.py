@@ -1,0 +1,159 @@
+"""The data of a run: a folder or a name that was given, or the generated twin of the task; and what was asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from isotrain.data.samples import Dataset, Sample, Thing
+from isotrain.errors import BadCheckpoint, BadData, BadOption, UnknownName
+from isotrain.train.rundir import RunFolder
+
+ASKED = "asked.json"
+"""In the run folder: what the data was and how it was split, to open it again."""
+TWINS = {
+    "classify": ("labels", "shapes_dataset"),
+    "localise": ("labels", "clutter_dataset"),
+    "detect": ("boxes", "scene_dataset"),
+    "masks": ("masks", "scene_dataset"),
+}
+"""What a task needs to know of pictures, and its twin in `isotrain.data.synthetic`."""
+SPLITS = {"held-out": "held_out", "test": "test", "train": "train"}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a run's data is.
+
+    Attributes:
+        data: folder or name; None for the task's generated twin.
+        held_out: share of the samples held out, where the data has no such part of its own.
+        seed: draws which ones.
+        options: of the task.
+    """
+
+    data: str | None = None
+    held_out: float = 0.1
+    seed: int = 0
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def open(self, task: str) -> Dataset:
+        """The samples.
+
+        Raises:
+            BadData: they cannot be read.
+            BadOption: the share is outside of [0, 1).
+            UnknownName: no such task.
+        """
+        if not 0 <= self.held_out < 1:
+            raise BadOption(f"--held-out {self.held_out:g} should be a share: 0 or more, below 1.")
+        if self.data is None:
+            return twin(task, self.seed)
+        from isotrain.data.opened import open_dataset
+
+        return open_dataset(self.data, _row(task)[0], held_out=self.held_out, seed=self.seed)
+
+    def keep(self, folder: RunFolder) -> None:
+        """Into the run folder; a path as it is found from anywhere."""
+        known = asdict(self)
+        if self.data is not None and Path(self.data).exists():
+            known["data"] = str(Path(self.data).resolve())
+        folder.write_json(ASKED, known)
+
+
+def asked_by(folder: RunFolder) -> Asked:
+    """What a run's data was.
+
+    Raises:
+        BadCheckpoint: the folder does not say, or not whole.
+    """
+    path = folder.path / ASKED
+    try:
+        return Asked(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise BadCheckpoint(f"{folder.path} has no {ASKED}, which says what its data was: name DATA.") from error
+    except (ValueError, TypeError, OSError) as error:
+        raise BadCheckpoint(f"{path} cannot be read ({error}): name DATA.") from error
+
+
+def twin(task: str, seed: int = 0) -> Dataset:
+    """The generated twin of a task's data.
+
+    Raises:
+        UnknownName: no such task.
+    """
+    from isotrain.data import synthetic
+
+    made: Dataset = getattr(synthetic, _row(task)[1])(seed=seed)
+    return made
+
+
+def _row(task: str) -> tuple[str, str]:
+    if task not in TWINS:
+        raise UnknownName("task", task, TWINS)
+    return TWINS[task]
+
+
+def part_of(dataset: Dataset, split: str | None) -> tuple[str, list[Sample]]:
+    """One part of a dataset and its name; None: the test samples, else those held out, else all there are.
+
+    Raises:
+        UnknownName: no such part.
+        BadData: it is empty.
+    """
+    if split is not None and split not in SPLITS:
+        raise UnknownName("split", split, SPLITS)
+    for name in ("test", "held-out", "train") if split is None else (split,):
+        found: list[Sample] = getattr(dataset, SPLITS[name])
+        if found:
+            return name, found
+    sizes = ", ".join(f"{len(getattr(dataset, part))} {name}" for name, part in SPLITS.items())
+    raise BadData(f"{dataset.source or 'the data'} has no {split or 'samples'} to score ({sizes}).")
+
+
+def renumbered(dataset: Dataset, classes: Sequence[str]) -> Dataset:
+    """The dataset with its classes numbered as a run has them; those it lacks are no fault.
+
+    Raises:
+        BadData: a class that the run has never seen.
+    """
+    if list(dataset.classes) == list(classes):
+        return dataset
+    strange = [name for name in dataset.classes if name not in set(classes)]
+    if strange:
+        raise BadData(
+            f"{dataset.source} has classes that the run was not trained on: {', '.join(strange[:5])}. "
+            f"It knows {', '.join(classes[:10])}{' ...' if len(classes) > 10 else ''}."
+        )
+    number = {place: classes.index(name) for place, name in enumerate(dataset.classes)}
+    parts: dict[str, Any] = {p: [_renumber(sample, number) for sample in getattr(dataset, p)] for p in SPLITS.values()}
+    return replace(dataset, classes=tuple(classes), **parts)
+
+
+def _renumber(sample: Sample, number: Mapping[int, int]) -> Sample:
+    things: tuple[Thing, ...] = tuple(replace(thing, label=number[thing.label]) for thing in sample.things)
+    return replace(sample, labels=tuple(number[label] for label in sample.labels), things=things)
+
+
+def options_of(pairs: Sequence[str]) -> dict[str, Any]:
+    """Options written key=value; a value that is JSON (a number, true, a list) is taken as such, else as a word.
+
+    Raises:
+        BadOption: no equals sign, or no key.
+
+    >>> options_of(["depth=0.5", "pretrained=true", "pool=max"])
+    {'depth': 0.5, 'pretrained': True, 'pool': 'max'}
+    """
+    found = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key.strip():
+            raise BadOption(f"-o {pair!r} should be key=value.")
+        try:
+            found[key.strip().replace("-", "_")] = json.loads(value)
+        except ValueError:
+            found[key.strip().replace("-", "_")] = value
+    return found

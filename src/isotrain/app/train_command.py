@@ -1,0 +1,132 @@
+"""`isotrain train`: from data to a run folder."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from isotrain.app.run_data import Asked, asked_by
+from isotrain.data.samples import Dataset
+from isotrain.errors import BadCheckpoint, BadOption
+from isotrain.tasks import task_named
+from isotrain.train.loop import fit
+from isotrain.train.optimizers import chosen as trainer_named
+from isotrain.train.plots import curve_png, sheet
+from isotrain.train.recipes import Plan, recipe
+from isotrain.train.rundir import CARD, CHECKPOINT, CURVE, PICTURES, SCORES, WEIGHTS, RunFolder, load_run
+
+
+def train(
+    task: str,
+    data: str | None,
+    out: Path,
+    chosen: dict[str, Any],
+    held_out: float | None,
+    options: dict[str, Any],
+    resume: bool,
+    overwrite: bool,
+    quiet: bool,
+) -> dict[str, Any]:
+    """Train a task and leave the run in a folder.
+
+    Args:
+        task: its name.
+        data: a folder or a name; None for the generated twin.
+        out: the run folder.
+        chosen: fields of the plan that differ from the recipe's, or from the run's that is taken up again.
+        held_out: share of the samples to hold out; None: a tenth.
+        options: of the task.
+        resume: go on with the run in the folder.
+        overwrite: begin anew though there is a run in the folder.
+        quiet: neither progress nor words.
+
+    Returns:
+        What was done, as JSON can hold it.
+
+    Raises:
+        BadOption: the folder is taken, or an option is wrong.
+        BadCheckpoint: `resume`, and the folder holds no run of this task that could go on.
+    """
+    kind = task_named(task)
+    folder = RunFolder(out)
+    if resume:
+        asked, plan, card = _begun(folder, task, data, held_out, options)
+    elif folder.taken and not overwrite:
+        raise BadOption(f"{out} holds a run already: go on with it by --resume, replace it by --overwrite, or --out.")
+    else:
+        asked = Asked(data, 0.1 if held_out is None else held_out, chosen.get("seed", 0), options)
+        plan, card = recipe(task), None
+    plan = replace(plan, **chosen)
+    trainer_named(plan.optimizer)
+    dataset = asked.open(task)
+    if not quiet:
+        _announce(task, asked, dataset)
+    made = kind(kind.plan(dataset, asked.options) if card is None else card)
+    if not resume:
+        _clear(folder)
+        asked.keep(folder)
+    outcome = fit(made, dataset, folder, plan, resume=resume, progress=not quiet)
+    written = _pictures(folder, dataset, outcome.curve)
+    return {
+        "kind": "train",
+        "run": str(out),
+        "task": task,
+        "plan": asdict(plan),
+        "data": {"source": dataset.source, "format": dataset.format, "classes": list(dataset.classes)},
+        "samples": {name: len(getattr(dataset, name)) for name in ("train", "held_out", "test")},
+        "score": kind.score,
+        **outcome.to_dict(),
+        "written": [str(out / name) for name in (WEIGHTS, CARD, SCORES, CURVE)] + written,
+    }
+
+
+def _begun(
+    folder: RunFolder, task: str, data: str | None, held_out: float | None, options: dict[str, Any]
+) -> tuple[Asked, Plan, dict[str, Any]]:
+    """What a run was begun with; what is given now must agree with it."""
+    card = folder.card()
+    if card["task"] != task:
+        raise BadCheckpoint(f"{folder.path} holds a run of {card['task']}, not of {task}.")
+    asked = asked_by(folder)
+    if data is not None:
+        asked = replace(asked, data=data)  # the same data may have moved; the loop compares the numbers of samples
+    if held_out is not None and held_out != asked.held_out:
+        raise BadOption(f"the run in {folder.path} held out {asked.held_out:g}, not {held_out:g}: leave --held-out.")
+    odd = [key for key, value in options.items() if asked.options.get(key) != value]
+    if odd:
+        raise BadOption(f"the run in {folder.path} was begun with another {odd[0]}: leave it, or choose another --out.")
+    try:
+        plan = Plan(**card["plan"])
+    except TypeError as error:
+        raise BadCheckpoint(f"{folder.path / CARD} has another plan than this version knows: train again.") from error
+    return asked, plan, card["card"]
+
+
+def _announce(task: str, asked: Asked, dataset: Dataset) -> None:
+    sizes = f"{len(dataset.train)} to learn from, {len(dataset.held_out)} held out, {len(dataset.test)} to test on"
+    what = f"{dataset.source}, {dataset.format}" if asked.data else f"No data given: a twin, {dataset.format}"
+    print(f"{what}; {len(dataset.classes)} classes; {sizes}.", file=sys.stderr)
+
+
+def _clear(folder: RunFolder) -> None:
+    """Take away what an earlier run left, only now that there is something to train."""
+    names = (CHECKPOINT, WEIGHTS, SCORES, CURVE, CARD)
+    old = [folder.path / name for name in names] + list((folder.path / PICTURES).glob("*.png"))
+    for path in old:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise BadOption(f"{path} cannot be replaced: {error.strerror or error}.") from error
+
+
+def _pictures(folder: RunFolder, dataset: Dataset, curve: list[Any]) -> list[str]:
+    """The curve, and the predictions of the kept weights on samples it has not learned from, if there are any."""
+    task, net, _ = load_run(folder.path)
+    title = f"{task.name} on {Path(dataset.source).name or 'data'}"
+    written = [folder.write(f"{PICTURES}/curve.png", curve_png(curve, title))]
+    page = sheet(task, net, dataset.held_out or dataset.test or dataset.train)
+    if page is not None:
+        written.append(folder.write(f"{PICTURES}/predictions.png", page))
+    return [str(path) for path in written]

@@ -1,0 +1,22 @@
+"""Generated twins of the kinds of data the tasks learn from: small, quick, and the same again from the same seed.
+
+Sample i of a part (train, held out, test) hangs on the seed, the part and i alone, however many are asked for. Every
+draw comes from the generator made of these.
+"""
+
+from isotrain.data.synthetic.caption import caption_of
+from isotrain.data.synthetic.clutter import clutter_dataset, clutter_digits
+from isotrain.data.synthetic.coco import write_coco
+from isotrain.data.synthetic.scene import scene_dataset, scenes
+from isotrain.data.synthetic.shape import SHAPES, shapes_dataset
+
+__all__ = [
+    "SHAPES",
+    "caption_of",
+    "clutter_dataset",
+    "clutter_digits",
+    "scene_dataset",
+    "scenes",
+    "shapes_dataset",
+    "write_coco",
+]
