@@ -2,6 +2,7 @@
 
     .venv/bin/python benchmarks/divergence.py                            all that is missing: two hours
     .venv/bin/python benchmarks/divergence.py --problems digits mlp --seeds 3
+    .venv/bin/python benchmarks/divergence.py --again isotrain-start     those that diverged, from isotrain.start
 
 Inputs are taken as they are, times 1e-3, times 1e3 and plus 100, into the same initial network: a raw table in the
 wrong units. (Symbols have no units: the three recurrent problems and the transformer run as they are.) A run is a
@@ -93,12 +94,20 @@ def keep(rows: list[dict[str, object]], path: Path) -> None:
     write_aside(path, f'{{"kind": "divergence", "version": {VERSION}, "runs": [\n{lines}\n]}}\n'.encode())
 
 
+def tell(row: dict[str, object]) -> None:
+    name, batch, seed, inputs = row["run"]
+    print(f"  {name}, batch {batch}, seed {seed}, inputs {inputs}: {row['first']:.4g} to {row['last']:.4g}", flush=True)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--problems", nargs="+", choices=list(PROBLEMS), default=list(PROBLEMS))
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--results", type=Path, default=RESULTS, help=f"file of the runs made (default {RESULTS})")
+    parser.add_argument(
+        "--again", choices=["isotrain-start"], help="make the runs that diverged again, by another entrant"
+    )
     asked = parser.parse_args()
     rows = kept_runs(asked.results)
     made = {tuple(row["run"]) for row in rows}
@@ -117,8 +126,11 @@ def main() -> int:
     broken = [row for row in kept if row["diverged"]]
     print(f"{len(broken)} of {len(kept)} runs diverged.")
     for row in broken:
-        name, batch, seed, inputs = row["run"]
-        print(f"  {name}, batch {batch}, seed {seed}, inputs {inputs}: {row['first']:.4g} to {row['last']:.4g}")
+        tell(row)
+    if asked.again:
+        print(f"Again by {asked.again}:")
+        for row in broken:
+            tell(diverges(tuple(row["run"]), asked.again))
     print("by problem:", dict(Counter(row["run"][0] for row in kept)))
     return 1 if broken else 0
 
