@@ -15,8 +15,8 @@ from isotrain.data.sources import batched
 from isotrain.errors import BadOption
 from isotrain.lab.compare import Comparison
 from isotrain.lab.demo import SETTINGS, Demo, demo
-from isotrain.train.optimizers import chosen
 from isotrain.lab.runs import train
+from isotrain.train.optimizers import chosen
 
 
 def build() -> nn.Module:

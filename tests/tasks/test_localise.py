@@ -86,22 +86,50 @@ def test_learns_to_point_from_labels_alone(pointer):
     json.dumps(scores)
 
 
-def test_prediction_is_in_pixels_of_the_picture(pointer):
-    task, net = pointer
-    (sample,) = marked(1, 5)
-    # Twice as large, in a wider picture: the letterbox has to be undone.
-    large = torch.zeros(1, 2 * SIDE, 2 * SIDE + 40, dtype=torch.uint8)
-    large[:, :, 40:] = sample.picture.repeat_interleave(2, 1).repeat_interleave(2, 2)
-    prediction = task.predict(net, large)
+class Brightness(torch.nn.Module):
+    """Takes bright cells for a cross: what a prediction makes of a net can then be said beforehand."""
+
+    def maps(self, pictures):
+        bright = torch.nn.functional.avg_pool2d(pictures, 4)
+        return [torch.cat([10 * bright, -10 * bright - 5], 1)]
+
+    def pooled(self, maps):
+        return maps[0].amax((2, 3))
+
+    def sizes(self, height, width):
+        return [(height, width)]
+
+    def evidence(self, pictures, classes):
+        return torch.ones_like(pictures), torch.full((len(classes),), 32.0)
+
+
+@pytest.mark.parametrize(("height", "width"), [(96, 96), (96, 240), (200, 100), (24, 24)])
+def test_prediction_is_in_pixels_of_the_picture(height, width):
+    task = Localise(Localise.plan(dataset(train=4), {}))
+    picture = torch.zeros(1, height, width, dtype=torch.uint8)
+    left, top, right, bottom = width // 2, height // 4, width // 2 + width // 4, height // 4 + height // 4
+    picture[:, top:bottom, left:right] = 255
+    prediction = task.predict(Brightness(), picture)
     json.dumps(prediction.answer)
     (one,) = prediction.answer["objects"]
-    assert one["class"] == "cross" and prediction.answer["classes"]["cross"] == pytest.approx(one["score"])
-    left, top, right, bottom = (2 * edge for edge in sample.things[0].box)
+    assert one["class"] == "cross" and prediction.answer["classes"]["cross"] == one["score"] > 0.99
     x, y = one["point"]
-    slack = 8  # a cell
-    assert left + 40 - slack <= x < right + 40 + slack and top - slack <= y < bottom + slack
-    assert prediction.heat.shape[0] == 2 and 0 <= prediction.heat.min() and prediction.heat.max() <= 1
-    assert task.draw(large, prediction).size == (2 * (2 * SIDE + 40), 4 * SIDE)
+    assert left <= x < right and top <= y < bottom
+    pixel = max(height, width) / SIDE
+    assert one["box"] == pytest.approx([left, top, right, bottom], abs=2.5 * pixel)
+    assert prediction.heat.shape[0] == 2 and prediction.heat.min() == 0 and prediction.heat.max() == 1
+    assert prediction.heat.shape[1] / prediction.heat.shape[2] == pytest.approx(height / width, rel=0.05)
+    assert max(task.draw(picture, prediction).size) >= 240
+
+
+def test_the_borders_around_a_picture_are_not_pointed_at():
+    task = Localise(Localise.plan(dataset(train=4), {}))
+    task.card["mean"] = [1.0]  # the borders are then as bright as can be
+    prediction = task.predict(Brightness(), torch.full((1, 24, 96), 100, dtype=torch.uint8))
+    x, y = prediction.answer["objects"][0]["point"]
+    assert 0 <= x < 96 and 0 <= y < 24
+    left, top, right, bottom = prediction.answer["objects"][0]["box"]
+    assert left >= 0 and top >= 0 and right <= 96 and bottom <= 24
 
 
 def test_several_classes_a_picture():

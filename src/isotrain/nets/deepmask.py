@@ -29,6 +29,8 @@ from isotrain.nets.standardize import Standardize
 
 POOLED = 7
 """Bins along a side of a region."""
+LEAST_VARIANCE = 1e-2
+"""Of a picture's channel, in units of the data set's, below which it is not brought to 1."""
 
 
 class Trunk(nn.Module):
@@ -88,6 +90,8 @@ class DeepMask(nn.Module):
         margin: M, pixels more on each side.
         widths: channels of the trunk's stages.
         hidden: features of a whole window.
+        level: whether every picture's channels are first brought to mean 0 and spread 1, each picture for itself; only
+            for windows that show whole pictures.
 
     >>> net = DeepMask([0.5], [0.25], classes=3)
     >>> cells, boxes = torch.tensor([[[0, 1]]]), torch.tensor([[[16.0, 16.0, 48.0, 48.0]]])
@@ -104,6 +108,7 @@ class DeepMask(nn.Module):
         margin: int = 8,
         widths: Sequence[int] = (16, 32, 64),
         hidden: int = 128,
+        level: bool = False,
     ) -> None:
         super().__init__()
         self.stride = 2 ** len(widths)
@@ -111,6 +116,7 @@ class DeepMask(nn.Module):
         self.cells = window // self.stride
         top, narrow = widths[-1], 32
         self.standardize = Standardize(mean, spread)
+        self.level = nn.InstanceNorm2d(len(mean), eps=LEAST_VARIANCE) if level else nn.Identity()
         self.trunk = Trunk(len(mean), widths)
         self.narrow = Conv2dNormActivation(top, narrow, 1)
         # One convolution over a whole window: slid over a picture it is the score of every window at once.
@@ -122,7 +128,7 @@ class DeepMask(nn.Module):
         self.refine = nn.ModuleList(Refine(*sizes) for sizes in zip(reversed(widths), ins, outs, strict=True))
         self.mask = nn.Conv2d(outs[-1], 1, 3, padding=1)
         self.answers = classes + 1
-        self.classify = None if classes == 1 else _region_classifier(top, narrow, hidden, self.answers)
+        self.classify = None if classes == 1 else _region_classifier(widths[-2] + top, narrow, hidden, self.answers)
 
     def forward(self, pictures: Tensor, cells: Tensor, boxes: Tensor | None = None) -> dict[str, Tensor]:
         """Pictures as they are trained on: every window of them is scored, some are masked and classified.
@@ -167,7 +173,7 @@ class DeepMask(nn.Module):
     def inner(self, pictures: Tensor) -> list[Tensor]:
         """The trunk's features of pictures [n, c, H, W] in [0, 1], without the margin's."""
         features = []
-        for level, whole in enumerate(self.trunk(self.standardize(pictures)), 1):
+        for level, whole in enumerate(self.trunk(self.level(self.standardize(pictures))), 1):
             rim = self.margin >> level
             features.append(whole[:, :, rim : whole.shape[2] - rim, rim : whole.shape[3] - rim])
         return features
@@ -187,10 +193,13 @@ class DeepMask(nn.Module):
     def classes(self, features: list[Tensor], boxes: Tensor) -> Tensor:
         """Logits [n, classes + 1] of one region in each of n windows."""
         assert self.classify is not None
-        top = features[-1]
         rows = torch.arange(len(boxes), dtype=boxes.dtype, device=boxes.device)[:, None]
-        pooled = roi_align(top, torch.cat((rows, boxes), 1), POOLED, 1 / self.stride, aligned=True)
-        logits: Tensor = self.classify(pooled)
+        regions = torch.cat((rows, boxes), 1)
+        pooled = [
+            roi_align(features[level], regions, POOLED, 2.0 ** -(level + 1), sampling_ratio=2, aligned=True)
+            for level in (-2 + len(features), -1 + len(features))
+        ]
+        logits: Tensor = self.classify(torch.cat(pooled, 1))
         return logits
 
 

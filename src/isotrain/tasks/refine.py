@@ -50,7 +50,15 @@ class Refine(System):
     def net(self) -> nn.Module:
         """Where a window shows the whole picture the trunk has a stage more."""
         card = self.card
-        return DeepMask(card["mean"], card["spread"], self.classes, self.window, self.windows.margin, self.widths)
+        return DeepMask(
+            card["mean"],
+            card["spread"],
+            self.classes,
+            self.window,
+            self.windows.margin,
+            self.widths,
+            level=bool(card.get("level")),
+        )
 
     @property
     def heads(self) -> dict[str, Likelihood]:
