@@ -40,9 +40,7 @@ class MaskHead(nn.Module):
     def __init__(self, channels: int, masks: int = 1, width: int = 64, depth: int = 3) -> None:
         super().__init__()
         widths = [channels, *[width] * depth]
-        self.convolutions = nn.ModuleList(
-            nn.Conv2d(before, after, 3, padding=1) for before, after in pairwise(widths)
-        )
+        self.convolutions = nn.ModuleList(nn.Conv2d(before, after, 3, padding=1) for before, after in pairwise(widths))
         self.doubling = nn.ConvTranspose2d(width, width, 2, stride=2)
         self.last = nn.Conv2d(width, masks, 1)
 

@@ -264,7 +264,7 @@ def regions_of(masks: Tensor, generator: torch.Generator | None) -> Tensor:
 
 
 def recoloured(windows: Tensor, generator: torch.Generator) -> Tensor:
-    """Windows [n, C, h, w] in [0, 1], darker or brighter, with more or less contrast, each channel for itself, and bent."""
+    """Windows [n, C, h, w] in [0, 1], darker or brighter, of more or less contrast, each channel for itself, bent."""
     n, c = windows.shape[:2]
     gain = torch.exp2(0.6 * torch.rand(n, c, 1, 1, generator=generator) - 0.3)
     gain = gain * torch.exp2(0.6 * torch.rand(n, 1, 1, 1, generator=generator) - 0.3)

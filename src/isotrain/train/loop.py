@@ -20,10 +20,8 @@ from isotrain.data.shelf import Shelf
 from isotrain.errors import BadCheckpoint, BadData, NotFinite
 from isotrain.progress import progress_bar
 from isotrain.riemann.iterates import Averages, Best
-from isotrain.riemann.optimizer import Riemannian
-from isotrain.riemann.start import start
 from isotrain.tasks.base import Batch, Scores, Task
-from isotrain.train.batches import NET, Batches, key_of, stream
+from isotrain.train.batches import NET, Batches, key_of
 from isotrain.train.optimizers import Steps, chosen
 from isotrain.train.recipes import Plan
 from isotrain.train.rundir import CURVE, SCORES, RunFolder
@@ -33,8 +31,6 @@ CHECKS = 20
 FEWEST = 4
 SAVED_EVERY = 60.0
 """Seconds between two checkpoints."""
-STARTERS = 256
-"""Samples that `isotrain.start` looks at, at most."""
 NORMED = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 COUNTED = 1000
 """Training samples that the norms of averaged weights are counted anew on, at most."""
@@ -99,17 +95,8 @@ class Training:
         self.averages = Averages(self.net)
         if resume:
             self._resume()
-            return
-        task.begin(self.net)
-        if plan.start and isinstance(self.optimizer, Riemannian) and not task.card.get("pretrained"):
-            self._start()
-
-    def _start(self) -> None:
-        """Initial weights that suit the samples."""
-        number = min(len(self.batches.shelf), max(self.batches.size, min(STARTERS, 4 * self.batches.size)))
-        places = torch.randperm(len(self.batches.shelf), generator=stream(self.plan.seed, NET))[:number]
-        batch = self.task.batch(self.batches.shelf.take(places.tolist()), None)
-        start(self.net, batch.inputs, seed=self.plan.seed)
+        else:
+            task.begin(self.net)
 
     def run(self, progress: bool = False) -> Outcome:
         """Train until the plan is done, keep the best weights, score them.

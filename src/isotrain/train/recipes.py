@@ -17,7 +17,6 @@ class Plan:
         optimizer: a name of `isotrain.train.optimizers`, with a rate of your own after an @ for those that need one.
         seed: draws the net, the batches and what is varied in them.
         minutes: stop after this time, however many epochs are left; None for no limit.
-        start: begin from `isotrain.start`, if the optimizer is ours and the net is not pretrained.
         judges: how many of the held-out samples choose the weights that are kept, at most.
     """
 
@@ -26,7 +25,6 @@ class Plan:
     optimizer: str = "riemannian"
     seed: int = 0
     minutes: float | None = None
-    start: bool = True
     judges: int = 1000
 
     def __post_init__(self) -> None:
