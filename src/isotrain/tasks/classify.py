@@ -140,6 +140,16 @@ class Classify(Task):
         }
 
     @torch.no_grad()
+    def weigh(self, net: nn.Module, shelf: Shelf[Seen], size: int) -> float:
+        """Share of wrong answers; equal ones are told apart by the loss.
+
+        Not the loss itself: a net that has fitted its training samples is sure of its errors too, and its loss held out
+        rises while more and more of its answers are right.
+        """
+        logits_nk, labels_n = self._answers(net, shelf, None)
+        return 1 - accuracy(logits_nk, labels_n) + 1e-4 * min(1.0, float(F.cross_entropy(logits_nk, labels_n)))
+
+    @torch.no_grad()
     def _answers(self, net: nn.Module, shelf: Shelf[Seen], tick: Tick | None) -> tuple[Tensor, Tensor]:
         """Logits [n, K] and labels [n] of all samples."""
         if not len(shelf):
