@@ -9,11 +9,11 @@ from isotrain.train.loop import fit
 from isotrain.train.recipes import Plan
 from isotrain.train.rundir import RunFolder, load_run
 
-dataset = shapes_dataset(train=320, held_out=60, test=60, seed=0)
+dataset = shapes_dataset(train=1500, held_out=100, test=100, seed=0)
 task = Classify(Classify.plan(dataset, {"net": "resnet8"}))
 folder = RunFolder(Path(mkdtemp()) / "shapes")
 
-outcome = fit(task, dataset, folder, Plan(epochs=16, batch=32))
+outcome = fit(task, dataset, folder, Plan(epochs=4, batch=32))
 print(f"{outcome.steps} steps; right on {100 * outcome.scores['test']['accuracy']:.0f} % of the test pictures")
 
 task, net, card = load_run(folder.path)

@@ -29,6 +29,7 @@ SAYS = {
         r"last weights: ([\d.]+) on 1097 digits\nthe best: ([\d.]+) with",
         lambda last, best: best < 0.95 * last,
     ),
+    "train_pictures.py": (r"right on (\d+) % of the test pictures", lambda share: share > 45),
     "regression.py": (
         r"standardised features: ([\d.]+)\n.*raw features: +([\d.]+)",
         lambda standardised, raw: standardised < 0.1 and abs(standardised - raw) < 1e-6,
