@@ -8,11 +8,13 @@ import sys
 from pathlib import Path
 
 import tiny_task as tiny
+import torch
 
 from isotrain.train.loop import Training
 from isotrain.train.recipes import Plan
 from isotrain.train.rundir import RunFolder
 
+torch.set_num_threads(1)  # two would wait for each other longer than they work
 folder, optimizer, resume, kill_at = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "resume", int(sys.argv[4])
 task = tiny.Bright({"classes": ["left", "right"]})
 training = Training(task, tiny.bright(), RunFolder(folder), Plan(epochs=12, batch=8, optimizer=optimizer), resume)
