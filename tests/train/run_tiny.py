@@ -14,18 +14,21 @@ from isotrain.train.loop import Training
 from isotrain.train.recipes import Plan
 from isotrain.train.rundir import RunFolder
 
-torch.set_num_threads(1)  # two would wait for each other longer than they work
-folder, optimizer, resume, kill_at = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "resume", int(sys.argv[4])
-task = tiny.Bright({"classes": ["left", "right"]})
-training = Training(task, tiny.bright(), RunFolder(folder), Plan(epochs=12, batch=8, optimizer=optimizer), resume)
-after = training._step
+
+def main(folder: Path, optimizer: str, resume: bool, kill_at: int) -> None:
+    torch.set_num_threads(1)  # two would wait for each other longer than they work
+    task = tiny.Bright({"classes": ["left", "right"]})
+    training = Training(task, tiny.bright(), RunFolder(folder), Plan(epochs=12, batch=8, optimizer=optimizer), resume)
+    after = training._step
+
+    def step(batch: object) -> float:
+        if training.done == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return after(batch)
+
+    training._step = step  # type: ignore[method-assign,assignment]
+    training.run()
 
 
-def step(batch: object) -> float:
-    if training.done == kill_at:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return after(batch)
-
-
-training._step = step  # type: ignore[method-assign,assignment]
-training.run()
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "resume", int(sys.argv[4]))
