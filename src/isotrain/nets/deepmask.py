@@ -193,7 +193,7 @@ class DeepMask(nn.Module):
     def classes(self, features: list[Tensor], boxes: Tensor) -> Tensor:
         """Logits [n, classes + 1] of one region in each of n windows."""
         assert self.classify is not None
-        rows = torch.arange(len(boxes), dtype=boxes.dtype, device=boxes.device)[:, None]
+        rows = torch.arange(boxes.shape[0], dtype=boxes.dtype, device=boxes.device)[:, None]
         regions = torch.cat((rows, boxes), 1)
         pooled = [
             roi_align(features[level], regions, POOLED, 2.0 ** -(level + 1), sampling_ratio=2, aligned=True)

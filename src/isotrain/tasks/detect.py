@@ -44,7 +44,7 @@ MEASURED = 64
 """Training pictures that means and spreads are measured on."""
 LARGEST = {"small": 320, "pyramid": 640}
 """Side of the square that large pictures are shown in."""
-KEPT = {"search": 1000, "net": 300}
+KEPT = {"search": 1000, "net": 1000}
 """Regions of a picture that are looked at."""
 LEAST, SHOWN = 0.02, 0.5
 """Scores from which on an object is told of, and drawn."""

@@ -264,12 +264,18 @@ def regions_of(masks: Tensor, generator: torch.Generator | None) -> Tensor:
 
 
 def recoloured(windows: Tensor, generator: torch.Generator) -> Tensor:
-    """Windows [n, C, h, w] in [0, 1], darker or brighter, of more or less contrast, each channel for itself, bent."""
+    """Windows [n, C, h, w] in [0, 1], in other brightness, contrast and bend, most of them greyer."""
     n, c = windows.shape[:2]
     gain = torch.exp2(0.6 * torch.rand(n, c, 1, 1, generator=generator) - 0.3)
     gain = gain * torch.exp2(0.6 * torch.rand(n, 1, 1, 1, generator=generator) - 0.3)
     shift = 0.1 * (2 * torch.rand(n, c, 1, 1, generator=generator) - 1)
     bend = torch.exp2(torch.rand(n, 1, 1, 1, generator=generator) - 0.5)
+    if c > 1:
+        # Towards grey, of a random mixture: in some scans one channel stands for all.
+        mixture = -torch.rand(n, c, 1, 1, generator=generator).clamp_min(1e-6).log()
+        grey = (windows * mixture).sum(1, keepdim=True) / mixture.sum(1, keepdim=True)
+        share = (2 * torch.rand(n, 1, 1, 1, generator=generator) - 0.75).clamp_(0, 1)
+        windows = torch.lerp(windows, grey.expand_as(windows), share)
     return (windows * gain + shift).clamp_(0, 1).pow_(bend)
 
 
