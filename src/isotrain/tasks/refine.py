@@ -78,7 +78,7 @@ class Refine(System):
             "known": drawn.there != UNSURE,
             "masks": drawn.masks.to(dtype),
             # Not of pictures without an object: that it is empty there is the score's to say. Masks that learned it too
-            # were too small on patients not seen before (Dice .51 against .67, lgg, 4 to 6 minutes).
+            # were too small on patients not seen before (lgg, one run, in which more than this differed).
             "masked": drawn.labels >= 0,
         }
         names = [seen.name for seen in loaded]
