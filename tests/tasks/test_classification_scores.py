@@ -13,11 +13,9 @@ from sklearn import metrics
 
 from isotrain.tasks.scores.classification import (
     accuracy,
-    average_precisions,
     calibration_error,
     class_accuracies,
     confusion,
-    mean_average_precision,
 )
 
 seeds = st.integers(0, 10_000)
@@ -48,24 +46,6 @@ def test_top_k_is_sklearns(seed, top):
     labels = torch.randint(0, 7, (40,), generator=generator)
     theirs = metrics.top_k_accuracy_score(labels, scores, k=top, labels=range(7))
     assert accuracy(scores, labels, top) == pytest.approx(theirs)
-
-
-@given(seed=seeds, levels=st.sampled_from([3, 1000]))
-def test_average_precision_is_sklearns_with_ties_too(seed, levels):
-    scores, _ = some(seed, n=30, classes=4, levels=levels)
-    present = torch.rand(30, 4, generator=torch.Generator().manual_seed(seed)) < 0.4
-    present[0] = True
-    theirs = metrics.average_precision_score(present.numpy(), scores.numpy(), average=None)
-    assert average_precisions(scores, present) == pytest.approx(list(theirs))
-    assert mean_average_precision(scores, present) == pytest.approx(theirs.mean())
-
-
-def test_a_class_that_no_sample_shows_is_left_out_of_the_mean():
-    scores = torch.tensor([[0.9, 0.1], [0.1, 0.9]])
-    present = torch.tensor([[True, False], [False, False]])
-    assert average_precisions(scores, present) == [1.0, None]
-    assert mean_average_precision(scores, present) == 1.0
-    assert average_precisions(scores[:0], present[:0]) == [None, None]
 
 
 def test_calibration_error_by_hand():

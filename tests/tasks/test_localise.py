@@ -14,7 +14,7 @@ from isotrain.errors import BadData, BadOption, UnknownName
 from isotrain.likelihood import Bernoulli, Categorical
 from isotrain.tasks import task_named
 from isotrain.tasks.localise import Localise
-from isotrain.tasks.whole import varied
+from isotrain.tasks.variation import shifted
 from isotrain.vision.heat import boxes_of, evidence_for, laid_over, peaks
 
 SIDE = 48
@@ -209,11 +209,11 @@ def test_labels_may_come_from_things():
 
 def test_pictures_are_moved_with_their_edges_drawn_out():
     pictures = torch.arange(16).view(1, 1, 4, 4).expand(64, 1, 4, 4)
-    moved = varied(pictures, 0.25, False, torch.Generator().manual_seed(0))
+    moved = shifted(pictures, (1, 1), False, torch.Generator().manual_seed(0))
     assert len(moved.flatten(1).unique(dim=0)) == 9  # three places each way
     kept = (moved == pictures).flatten(1).all(1)
     assert kept.any() and not kept.all()
-    turned = varied(pictures, 0.0, True, torch.Generator().manual_seed(0))
+    turned = shifted(pictures, (0, 0), True, torch.Generator().manual_seed(0))
     assert {tuple(row.tolist()) for row in turned[:, 0, 0]} == {(0, 1, 2, 3), (3, 2, 1, 0)}
 
 

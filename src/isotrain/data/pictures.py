@@ -195,3 +195,14 @@ def _too_large(path: Path) -> BadData:
 def _unreadable(path: Path, error: Exception) -> str:
     lines = str(error).replace(str(path), path.name).strip().splitlines()
     return f"picture {path} cannot be read: {(lines[0] if lines else type(error).__name__).rstrip('.')}."
+
+
+def in_channels(picture: Tensor, channels: int) -> Tensor:
+    """A picture [1 or 3, H, W] with as many channels as a net takes: grey is repeated, colours are averaged.
+
+    >>> in_channels(torch.tensor([[[1]], [[2]], [[6]]], dtype=torch.uint8), 1).item()
+    3
+    """
+    if picture.shape[0] == channels:
+        return picture
+    return picture.expand(channels, -1, -1) if channels > 1 else picture.float().mean(0, keepdim=True).to(picture.dtype)

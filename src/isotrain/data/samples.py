@@ -7,14 +7,17 @@ and bottom edges excluded: a box over the whole of a picture of 4 x 3 pixels is 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from torch import Tensor
 
 from isotrain.data.outlines import Outline
 
 Box = tuple[float, float, float, float]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -76,3 +79,13 @@ class Dataset:
     test: list[Sample] = field(default_factory=list)
     source: str = ""
     format: str = ""
+
+
+def evenly(things: Sequence[T], most: int) -> list[T]:
+    """At most `most` of them, at even distances.
+
+    >>> evenly("abcdef", 3)
+    ['a', 'c', 'e']
+    """
+    number = min(len(things), most)
+    return [things[place * len(things) // number] for place in range(number)]

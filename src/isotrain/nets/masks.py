@@ -12,10 +12,9 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import torch
+import torch  # noqa: F401 - of the examples below
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.ops import MultiScaleRoIAlign, roi_align
 
 from isotrain.nets.proposing import FasterRCNN
 
@@ -74,7 +73,6 @@ class MaskRCNN(FasterRCNN):
         super().__init__(classes, channels, **options)
         self.per_class = per_class
         self.head = MaskHead(self.backbone.out_channels, classes if per_class else 1)
-        self.mask_pool = None if self.pyramid is None else MultiScaleRoIAlign(["0", "1", "2", "3"], GRID, 2)
 
     def forward(  # type: ignore[override]  # one input more
         self, pictures_nchw: Tensor, boxes_nr4: Tensor, mask_boxes_nr4: Tensor
@@ -88,13 +86,5 @@ class MaskRCNN(FasterRCNN):
     def masks(self, maps: list[Tensor], boxes_nr4: Tensor) -> Tensor:
         """Logits of the masks inside of boxes [n, r, 4] in pixels of the picture: [n, r, (K,) 28, 28]."""
         n, r = boxes_nr4.shape[:2]
-        if self.mask_pool is not None:
-            side = (maps[0].shape[-2] * self.backbone.strides[0], maps[0].shape[-1] * self.backbone.strides[0])
-            named = {str(level): one for level, one in enumerate(maps)}
-            pooled = self.mask_pool(named, list(boxes_nr4.unbind()), [side] * n)
-        else:
-            number = torch.arange(n, device=boxes_nr4.device, dtype=boxes_nr4.dtype)
-            rows = torch.cat([number.view(n, 1, 1).expand(n, r, 1), boxes_nr4], 2).flatten(0, 1)
-            pooled = roi_align(maps[0], rows, GRID, 1 / self.backbone.strides[0], sampling_ratio=1, aligned=True)
-        logits: Tensor = self.head(pooled).unflatten(0, (n, r))
+        logits: Tensor = self.head(self.pooled(maps, boxes_nr4, GRID)).unflatten(0, (n, r))
         return logits if self.per_class else logits.squeeze(2)

@@ -11,6 +11,7 @@ relatively shallow networks", section 4, for what is left of a block that is dro
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import cast
@@ -37,7 +38,7 @@ LARGE = {
 NETS = (*SMALL, *LARGE)
 
 
-class Block(nn.Module):
+class Block(nn.Module, ABC):
     """What a residual block of either kind does: relu(shortcut + branch), each of which can be had by itself."""
 
     drop: StochasticDepth
@@ -50,9 +51,9 @@ class Block(nn.Module):
     bn1: nn.Module
     bn2: nn.Module
 
+    @abstractmethod
     def branch(self, x_nchw: Tensor) -> Tensor:
         """The correction, before it is dropped or added."""
-        raise NotImplementedError
 
     def shortcut(self, x_nchw: Tensor) -> Tensor:
         """What the correction is added to."""

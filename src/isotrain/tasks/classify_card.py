@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from isotrain.data.pictures import read_picture
-from isotrain.data.samples import Dataset, Sample
+from isotrain.data.samples import Dataset, evenly
 from isotrain.errors import BadData, BadOption, UnknownName
 from isotrain.tasks.base import Card
 
@@ -41,7 +41,7 @@ def card_for(dataset: Dataset, options: Mapping[str, Any]) -> Card:
         if name not in OPTIONS:
             raise UnknownName("option", name, OPTIONS)
     _check_labels(dataset)
-    shown = [read_picture(sample.picture, reduce=True) for sample in _spread(dataset.train, MEASURED)]
+    shown = [read_picture(sample.picture, reduce=True) for sample in evenly(dataset.train, MEASURED)]
     channels = max(len(picture) for picture in shown)
     height, width = _size(chosen.get("size"), shown)
     net = str(chosen.get("net", "resnet20" if max(height, width) <= SMALL else "resnet18"))
@@ -111,12 +111,6 @@ def _check_labels(dataset: Dataset) -> None:
                 f"{sample.where or sample.name} is of class {dataset.classes[sample.labels[0]]!r}, "
                 "which no picture to learn from has."
             )
-
-
-def _spread(samples: Sequence[Sample], most: int) -> list[Sample]:
-    """At most `most` samples at even distances."""
-    count = min(most, len(samples))
-    return [samples[place * len(samples) // count] for place in range(count)]
 
 
 def _size(asked: Any, shown: Sequence[Tensor]) -> tuple[int, int]:

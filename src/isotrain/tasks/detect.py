@@ -31,11 +31,12 @@ from isotrain.nets.regions import BACKBONES, POOLS, FastRCNN
 from isotrain.progress import Tick
 from isotrain.tasks.base import Batch, Card, Likelihoods, Prediction, Scores, Task
 from isotrain.tasks.framing import Frame, frame, mirrored, zoomed
+from isotrain.tasks.measured import channels_of
 from isotrain.tasks.regionfiles import RegionFile
 from isotrain.tasks.sampling import IGNORED, Anchors, Regions, Truth, around, overlaps
 from isotrain.tasks.scores import coco, voc
 from isotrain.tasks.scores.found import Found, There
-from isotrain.tasks.windows import in_channels, recoloured
+from isotrain.tasks.windows import recoloured
 from isotrain.vision.boxes import clean, decode
 
 SOURCES = ("search", "net")
@@ -113,8 +114,6 @@ class Detect(Task):
         if not shown:
             raise BadData(f"{dataset.source or 'the dataset'} has no object with a box to train on.")
         pictures = [read_picture(sample.picture) for sample in shown]
-        channels = max(len(picture) for picture in pictures)
-        pixels = torch.cat([in_channels(p, channels).flatten(1)[:, ::7].float() / 255 for p in pictures], 1)
         longest = max(max(picture.shape[1:]) for picture in pictures)
         most = LARGEST["small" if chosen["backbone"] == "small" else "pyramid"]
         size = int(chosen["size"]) or min(most, -(-longest // 32) * 32)
@@ -128,13 +127,11 @@ class Detect(Task):
         return {
             **chosen,
             "classes": list(dataset.classes),
-            "channels": channels,
             "size": size,
             "mirror": bool(chosen["mirror"]),
             "zoom": zoom,
             "regions": str(chosen["regions"]),
-            "mean": pixels.mean(1).tolist(),
-            "spread": pixels.std(1).clamp_min(0.01).tolist(),
+            **channels_of(pictures),
         }
 
     def __init__(self, card: Card) -> None:
@@ -192,7 +189,7 @@ class Detect(Task):
             torch.tensor([t.label for t in sample.things], dtype=torch.long),
             torch.tensor([t.crowd for t in sample.things], dtype=torch.bool),
         )
-        framed = frame(in_channels(picture, int(self.card["channels"])), truth, self.size, self.fill)
+        framed = frame(picture, truth, self.size, self.fill)
         return Seen(framed, framed.fit.to(regions), (height, width), sample.things, sample.name)
 
     def _regions(self, picture: Tensor, sample: Sample | None) -> Tensor:
@@ -282,7 +279,7 @@ class Detect(Task):
         """Objects by falling scores; `regions` [P, 4] in pixels of the picture if they come from outside."""
         regions = self._regions(picture, None) if regions is None else regions
         nothing = Truth(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.bool))
-        framed = frame(in_channels(picture, int(self.card["channels"])), nothing, self.size, self.fill)
+        framed = frame(picture, nothing, self.size, self.fill)
         finds, _ = self._find(net, framed, framed.fit.to(regions))
         rows = zip(finds.labels.tolist(), finds.scores.tolist(), finds.boxes.tolist(), strict=True)
         return Prediction(

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from torchvision.ops import clip_boxes_to_image
 
 from isotrain.tasks.sampling import Truth
+from isotrain.tasks.whole import framed as in_rectangle
 from isotrain.vision.boxes import Letterbox
 
 SEEN = 0.4
@@ -33,13 +34,10 @@ class Frame(NamedTuple):
 
 
 def frame(picture: Tensor, truth: Truth, size: int, fill: Tensor) -> Frame:
-    """A picture uint8 [C, H, W] in a square, `fill` [C] in [0, 1] around it."""
+    """A picture uint8 [1 or 3, H, W] in a square, `fill` [C] in [0, 1] around it, in as many channels as that has."""
     height, width = picture.shape[1:]
     fit = Letterbox(height, width, size, size)
-    level = (fill * 255).round()[:, None, None]
-    # Less the fill, so that the zeros around the picture become it.
-    shown = (fit.picture(picture.float() - level) + level).round().clamp(0, 255).to(torch.uint8)
-    return Frame(shown, truth._replace(boxes=fit.to(truth.boxes)), fit)
+    return Frame(in_rectangle(picture, fit, fill.tolist()), truth._replace(boxes=fit.to(truth.boxes)), fit)
 
 
 def mirrored(framed: Frame, regions: Tensor) -> tuple[Frame, Tensor]:

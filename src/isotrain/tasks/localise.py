@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import islice
 from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
@@ -18,8 +17,8 @@ import torch.nn.functional as F
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from isotrain.data.pictures import read_picture
-from isotrain.data.samples import Dataset, Sample
+from isotrain.data.pictures import in_channels, read_picture
+from isotrain.data.samples import Dataset, Sample, evenly
 from isotrain.data.shelf import Shelf
 from isotrain.errors import BadData, BadOption, UnknownName
 from isotrain.likelihood.base import Likelihood
@@ -29,6 +28,7 @@ from isotrain.nets.multiscale import POOLINGS, STRIDE, Multiscale, window
 from isotrain.progress import Tick
 from isotrain.tasks.base import Batch, Card, Prediction, Scores, Task
 from isotrain.tasks.drawnheat import drawn_heat
+from isotrain.tasks.measured import channels_of
 from isotrain.tasks.scores.localisation import (
     average_precisions,
     correctly_localised,
@@ -38,7 +38,8 @@ from isotrain.tasks.scores.localisation import (
     points_hit,
     tolerance,
 )
-from isotrain.tasks.whole import classes_of, framed, in_channels, varied
+from isotrain.tasks.variation import shifted
+from isotrain.tasks.whole import classes_of, framed
 from isotrain.vision.boxes import Letterbox
 from isotrain.vision.heat import boxes_of, evidence_for, laid_over, peaks, stretched
 
@@ -105,8 +106,7 @@ class Localise(Task):
             if option not in OPTIONS:
                 raise UnknownName("option", option, OPTIONS)
         single = _single(dataset)
-        shown = [read_picture(sample.picture) for sample in islice(_spread(dataset.train), MEASURED)]
-        channels = max(len(picture) for picture in shown)
+        shown = [read_picture(sample.picture) for sample in evenly(dataset.train, MEASURED)]
         high, wide = (sorted(p.shape[axis] for p in shown)[len(shown) // 2] for axis in (1, 2))
         longest = int(options.get("size", min(LONGEST, max(high, wide, SIDES[0]))))
         if not SIDES[0] <= longest <= SIDES[1]:
@@ -117,13 +117,10 @@ class Localise(Task):
         depth = int(options.get("depth", 1))
         if depth < 1:
             raise BadOption(f"depth={depth} must be at least 1.")
-        pixels = torch.cat([in_channels(picture, channels).flatten(1)[:, ::7].float() for picture in shown], 1) / 255
         card: Card = {
             "classes": list(dataset.classes),
             "single": single,
-            "channels": channels,
-            "mean": pixels.mean(1).tolist(),
-            "spread": pixels.std(1).clamp_min(0.01).tolist(),
+            **channels_of(shown),
             "size": size,
             "scales": [float(s) for s in options.get("scales", _half_octaves(max(size), window(depth)))],
             "pooling": str(options.get("pooling", "instances")),
@@ -131,7 +128,7 @@ class Localise(Task):
             "bottom": int(options.get("bottom", 3)),
             "widths": [int(width) for width in options.get("widths", (16, 32))],
             "depth": depth,
-            "mirror": bool(options.get("mirror", channels > 1)),
+            "mirror": bool(options.get("mirror", any(len(picture) > 1 for picture in shown))),
         }
         if card["pooling"] not in POOLINGS:
             raise UnknownName("pooling", card["pooling"], POOLINGS)
@@ -175,7 +172,8 @@ class Localise(Task):
         """Pictures, moved a little and mirrored at random; the labels are the index of the class, or 0 and 1."""
         pictures = torch.stack([seen.picture for seen in loaded])
         if generator is not None:
-            pictures = varied(pictures, SHIFT, bool(self.card["mirror"]), generator)
+            most = round(SHIFT * pictures.shape[2]), round(SHIFT * pictures.shape[3])
+            pictures = shifted(pictures, most, bool(self.card["mirror"]), generator)
         if self.single:
             labels = torch.tensor([seen.labels[0] for seen in loaded])
         else:
@@ -340,8 +338,3 @@ def _half_octaves(side: int, seen: int) -> list[float]:
 
 def _whole_cells(side: float) -> int:
     return max(2 * STRIDE, STRIDE * round(side / STRIDE))
-
-
-def _spread(samples: Sequence[Sample]) -> list[Sample]:
-    """Up to `MEASURED` samples, evenly from first to last."""
-    return list(samples[:: max(1, len(samples) // MEASURED)])

@@ -16,20 +16,21 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from isotrain.data.outlines import encode_rle
-from isotrain.data.pictures import read_picture
+from isotrain.data.pictures import in_channels, read_picture
 from isotrain.data.samples import Dataset, Sample
 from isotrain.data.shelf import Shelf
 from isotrain.errors import BadData, BadOption, UnknownName
 from isotrain.nets.regions import BACKBONES
 from isotrain.progress import Tick
 from isotrain.tasks.base import Batch, Card, Likelihoods, Prediction, Scores, Task
+from isotrain.tasks.measured import channels_of
 from isotrain.tasks.objects import System
 from isotrain.tasks.refine import Refine
 from isotrain.tasks.regionmasks import RegionMasks
 from isotrain.tasks.scores import coco
 from isotrain.tasks.scores.dice import dice
 from isotrain.tasks.scores.found import There
-from isotrain.tasks.windows import Seen, in_channels, see
+from isotrain.tasks.windows import Seen, see
 from isotrain.vision.drawing import draw_boxes, draw_masks, enlarged, image_of
 
 SYSTEMS: dict[str, type[System]] = {"refine": Refine, "regions": RegionMasks}
@@ -82,14 +83,10 @@ class Masks(Task):
         if not shown:
             raise BadData(f"{dataset.source or 'the dataset'} has no object with a mask to train on.")
         pictures = [read_picture(sample.picture) for sample in shown]
-        channels = max(len(picture) for picture in pictures)
-        pixels = torch.cat([in_channels(p, channels).flatten(1)[:, ::7].float() / 255 for p in pictures], 1)
         card = {
             "classes": list(dataset.classes),
             "system": system,
-            "channels": channels,
-            "mean": pixels.mean(1).tolist(),
-            "spread": pixels.std(1).clamp_min(0.01).tolist(),
+            **channels_of(pictures),
         }
         if system == "regions":
             return card | _squares(max(max(picture.shape[1:]) for picture in pictures), options)

@@ -1,4 +1,4 @@
-"""Whole pictures with labels: in a net's rectangle, moved and mirrored at random."""
+"""Whole pictures in a net's rectangle, and the classes that are in them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from isotrain.data.pictures import in_channels
 from isotrain.data.samples import Sample
 from isotrain.vision.boxes import Letterbox
 
@@ -22,31 +23,3 @@ def framed(picture: Tensor, fit: Letterbox, mean: Sequence[float]) -> Tensor:
     # Less the mean, so that the zeros around the picture become it.
     shown = fit.picture(in_channels(picture, len(mean)).float() - level) + level
     return shown.round().clamp(0, 255).to(torch.uint8)
-
-
-def varied(pictures: Tensor, share: float, mirror: bool, generator: torch.Generator) -> Tensor:
-    """Pictures [n, C, H, W] moved by up to `share` of their sides, their edges drawn out, and mirrored by even odds.
-
-    >>> varied(torch.ones(2, 1, 4, 4), 0.25, True, torch.Generator().manual_seed(0)).unique().tolist()
-    [1.0]
-    """
-    n, channels, height, width = pictures.shape
-
-    def places(side: int) -> Tensor:
-        most = round(share * side)
-        by = torch.randint(-most, most + 1, (n, 1), generator=generator)
-        return (torch.arange(side) + by).clamp(0, side - 1)
-
-    rows, columns = places(height), places(width)
-    if mirror:
-        turned = torch.rand(n, 1, generator=generator) < 0.5
-        columns = torch.where(turned, columns.flip(1), columns)
-    one, colour = torch.arange(n).view(-1, 1, 1, 1), torch.arange(channels).view(1, -1, 1, 1)
-    return pictures[one, colour, rows[:, None, :, None], columns[:, None, None, :]]
-
-
-def in_channels(picture: Tensor, channels: int) -> Tensor:
-    """Grey repeated, colours averaged."""
-    if picture.shape[0] == channels:
-        return picture
-    return picture.expand(channels, -1, -1) if channels > 1 else picture.float().mean(0, keepdim=True).to(picture.dtype)

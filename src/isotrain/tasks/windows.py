@@ -20,7 +20,7 @@ from torch import Tensor
 from torchvision.ops import masks_to_boxes
 
 from isotrain.data.outlines import box_of, decode
-from isotrain.data.pictures import read_picture
+from isotrain.data.pictures import in_channels, read_picture
 from isotrain.data.samples import Sample, Thing
 from isotrain.errors import BadData
 from isotrain.vision.views import cut, cut_mask, halves
@@ -99,13 +99,6 @@ def see(sample: Sample, channels: int) -> Seen:
         [crop for _, _, crop in found],
         sample.name,
     )
-
-
-def in_channels(picture: Tensor, channels: int) -> Tensor:
-    """A picture [1 or 3, H, W] with as many channels as a net takes: grey is repeated, colours are averaged."""
-    if picture.shape[0] == channels:
-        return picture
-    return picture.expand(channels, -1, -1) if channels > 1 else picture.float().mean(0, keepdim=True).to(picture.dtype)
 
 
 class Drawn(NamedTuple):

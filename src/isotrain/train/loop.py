@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 
-from isotrain.data.samples import Dataset
+from isotrain.data.samples import Dataset, evenly
 from isotrain.data.shelf import Shelf
 from isotrain.errors import BadCheckpoint, BadData, NotFinite
 from isotrain.progress import progress_bar
@@ -84,7 +83,7 @@ class Training:
         size = min(plan.batch, len(dataset.train))
         self.batches = Batches(task, Shelf(dataset.train, task.load), size, plan.seed)
         self.steps = max(1, round(plan.epochs * self.batches.epoch))
-        self.judges = Shelf(_spread(dataset.held_out, plan.judges), task.load)
+        self.judges = Shelf(evenly(dataset.held_out, plan.judges), task.load)
         self.dataset = dataset
         self.done, self.seconds = 0, 0.0
         self.curve: list[tuple[int, float, float, float, float | None]] = []
@@ -189,7 +188,7 @@ class Training:
             norm.momentum = None  # a plain mean
             norm.train()
         size = self.batches.size
-        places = _spread(list(range(len(self.batches.shelf))), COUNTED)
+        places = evenly(list(range(len(self.batches.shelf))), COUNTED)
         for first in range(0, len(places) - size + 1, size):
             net(*self.task.batch(self.batches.shelf.take(places[first : first + size]), None).inputs)
         for norm, momentum in zip(norms, momenta, strict=True):
@@ -281,12 +280,6 @@ def _checks(steps: int, epochs: float) -> set[int]:
     """After which steps the averages are scored."""
     number = max(FEWEST, min(CHECKS, round(epochs)))
     return {max(1, round(steps * (turn + 1) / number)) for turn in range(number)}
-
-
-def _spread(things: Sequence[Any], most: int) -> list[Any]:
-    """At most `most` of them, evenly spaced."""
-    number = min(len(things), most)
-    return [things[place * len(things) // number] for place in range(number)]
 
 
 def _said(best: Best | None) -> str:

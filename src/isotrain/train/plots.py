@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from isotrain.data.pictures import read_picture
-from isotrain.data.samples import Sample
+from isotrain.data.samples import Sample, evenly
 from isotrain.errors import BadData
 from isotrain.tasks.base import Task
 
@@ -72,10 +72,8 @@ def sheet(task: Task, net: nn.Module, samples: Sequence[Sample], most: int = 12)
     """
     from PIL import Image, ImageDraw, ImageFont
 
-    number = min(most, len(samples))
     cells: list[tuple[Image.Image, str]] = []
-    for place in range(number):
-        sample = samples[place * len(samples) // number]
+    for sample in evenly(samples, most):
         try:
             picture = read_picture(sample.picture, reduce=True)
         except BadData:

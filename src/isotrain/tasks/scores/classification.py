@@ -53,35 +53,5 @@ def calibration_error(probabilities_nc: Tensor, labels_n: Tensor, bins: int = 15
     return float(gap_b.abs().sum()) / max(1, len(labels_n))
 
 
-def average_precisions(scores_nc: Tensor, present_nc: Tensor) -> list[float | None]:
-    """Average precision of each class over samples that may show several; None for a class that none shows.
-
-    The area under precision against recall as a sum of steps, without interpolation; samples of equal score are taken
-    in together, so that their order does not matter.
-
-    >>> average_precisions(torch.tensor([[0.9], [0.8], [0.7]]), torch.tensor([[True], [False], [True]]))
-    [0.833...]
-    """
-    n = len(scores_nc)
-    if n == 0:
-        return [None] * scores_nc.shape[1]
-    sorted_nc, order_nc = scores_nc.sort(0, descending=True)
-    hit_nc = present_nc.gather(0, order_nc).double()
-    place_nc = torch.arange(n, device=scores_nc.device)[:, None].expand_as(sorted_nc)
-    # The last place of each run of equal scores, brought back to all of the run.
-    last_nc = torch.cat([sorted_nc[:-1] != sorted_nc[1:], torch.ones_like(sorted_nc[:1], dtype=torch.bool)])
-    end_nc = torch.where(last_nc, place_nc, n).flip(0).cummin(0).values.flip(0)
-    precision_nc = hit_nc.cumsum(0).gather(0, end_nc) / (end_nc + 1)
-    shown_c = hit_nc.sum(0)
-    found_c = (hit_nc * precision_nc).sum(0) / shown_c.clamp_min(1)
-    return [value if shown else None for value, shown in zip(found_c.tolist(), shown_c.tolist(), strict=True)]
-
-
-def mean_average_precision(scores_nc: Tensor, present_nc: Tensor) -> float:
-    """Mean of `average_precisions` over the classes that are shown; nan if none is."""
-    found = [value for value in average_precisions(scores_nc, present_nc) if value is not None]
-    return sum(found) / len(found) if found else float("nan")
-
-
 def _mean(right: Tensor) -> float:
     return float(right.double().mean()) if len(right) else float("nan")
