@@ -23,10 +23,10 @@ from torch import Tensor, nn
 from isotrain.app import run_data
 from isotrain.app.cli import main
 from isotrain.app.run_data import part_of, renumbered
+from isotrain.data.opened import open_dataset
 from isotrain.data.pictures import read_picture
 from isotrain.data.samples import Dataset, Sample, Thing
 from isotrain.data.shelf import Shelf
-from isotrain.data.synthetic import shapes_dataset
 from isotrain.errors import BadData
 from isotrain.likelihood import Categorical
 from isotrain.progress import Tick
@@ -112,8 +112,8 @@ def at(folder: Path, patch: pytest.MonkeyPatch) -> None:
     patch.setitem(sys.modules, "tiny_task", SimpleNamespace(Colours=Colours))
     patch.setitem(TASKS, "colours", "tiny_task:Colours")
     patch.setitem(RECIPES, "colours", RECIPES["classify"])
-    patch.setitem(run_data.TWINS, "colours", run_data.TWINS["classify"])
-    patch.setattr(run_data, "twin", lambda task, seed=0: shapes_dataset(60, 20, 12, seed=seed, size=16))
+    for name in ("colours", "classify"):
+        patch.setitem(run_data.TWINS, name, ("labels", "shapes_dataset", (60, 20, 12)))
 
 
 @pytest.fixture
@@ -188,7 +188,7 @@ def test_neither_help_nor_the_list_of_sets_imports_torch() -> None:
 def test_training_leaves_a_run(isotrain: Callable[..., Answer], tmp_path: Path) -> None:
     answer = isotrain("train", "colours", "--epochs", "3", "--batch", "10", "--out", "here")
     assert answer.code == 0, answer.err
-    assert answer.err.startswith("No data given: a twin, generated")
+    assert answer.err.startswith("No data given: to try it, generated")
     assert answer.err.count("\n") == 1
     assert "accuracy" in answer.out
     assert "held-out" in answer.out
@@ -199,6 +199,25 @@ def test_training_leaves_a_run(isotrain: Callable[..., Answer], tmp_path: Path) 
     for name in ("curve", "predictions"):
         assert read_picture(run / "pictures" / f"{name}.png").shape[2] > 300
     assert load_run(run)[0].name == "colours"
+
+
+def test_generated_data_is_tried_for_a_minute(isotrain: Callable[..., Answer]) -> None:
+    assert isotrain("train", "colours", "--json").json["plan"]["minutes"] == 1
+    asked = isotrain("train", "colours", "--epochs", "1", "--json", "--overwrite")
+    assert asked.json["plan"]["minutes"] is None
+
+
+@pytest.mark.parametrize("task", ["classify", "localise", "detect", "masks"])
+def test_generated_data_is_written_and_found_again(isotrain: Callable[..., Answer], task: str) -> None:
+    made = isotrain("data", "make", task, "made", "--train", "7", "--held-out", "2", "--test", "0", "-o", "size=40")
+    assert made.code == 0, made.err
+    assert "7 train, 2 held out" in made.out
+    found = open_dataset("made", run_data.TWINS[task][0])
+    twin = run_data.twin(task, 0, (7, 2, 0), size=40)
+    assert found.classes == tuple(sorted(twin.classes)) if task == "classify" else found.classes == twin.classes
+    assert [len(found.train), len(found.held_out), len(found.test)] == [7, 2, 0]
+    pictures = {read_picture(sample.picture).numpy().tobytes() for sample in found.train}
+    assert pictures == {sample.picture.numpy().tobytes() for sample in twin.train}
 
 
 def test_training_tells_json_and_nothing_else(isotrain: Callable[..., Answer]) -> None:
@@ -373,6 +392,11 @@ FAULTS = [
     ("export runs/colours --to coreml", ["format 'coreml' is not known", "onnx"]),
     ("export runs/colours --out net.pt", ["should end in .onnx"]),
     ("data check absent", ["absent"]),
+    ("data make detect runs", ["runs is there already and not empty"]),
+    ("data make detct new", ["task 'detct' is not known", "Did you mean 'detect'"]),
+    ("data make detect new -o sise=40", ["option of the twin of detect 'sise' is not known", "size"]),
+    ("data make detect new -o size=wide", ["size='wide'", "128"]),
+    ("data make localise new -o mnist=absent", ["train-images-idx3-ubyte(.gz) is not in absent"]),
 ]
 
 

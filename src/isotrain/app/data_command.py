@@ -1,4 +1,4 @@
-"""`isotrain data`: what is wrong with a data set, and which public sets there are."""
+"""`isotrain data`: what is wrong with a data set, which public sets there are, and generated ones."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from isotrain.data.public import PUBLIC_SETS
+from isotrain.errors import BadOption
 from isotrain.progress import progress_bar
 
 
@@ -44,3 +45,31 @@ def listed() -> dict[str, Any]:
         row = {key: value for key, value in asdict(known).items() if key != "signs"}
         rows.append({**row, "found": None if found is None else str(found)})
     return {"kind": "data list", "home": home, "sets": rows}
+
+
+def make(task: str, folder: Path, sizes: tuple[int, int, int], seed: int, options: dict[str, Any]) -> dict[str, Any]:
+    """Write the generated twin of a task's data into a folder.
+
+    Args:
+        task: its name.
+        folder: new, or empty.
+        sizes: samples to learn from, held out, to test on.
+        seed: of everything.
+        options: of the twin.
+
+    Raises:
+        BadOption: the folder holds something or cannot be written, or an option is outside its range.
+        UnknownName: no such task or option.
+    """
+    from isotrain.app.run_data import twin
+    from isotrain.data.synthetic import write_coco, write_folders
+
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise BadOption(f"{folder} is there already and not empty: name a new folder.")
+    made = twin(task, seed, sizes, **options)
+    try:
+        written = (write_folders if task == "classify" else write_coco)(made, folder)
+    except OSError as error:
+        raise BadOption(f"{folder} cannot be written: {error.strerror or error}.") from error
+    samples = dict(zip(("train", "held_out", "test"), sizes, strict=True))
+    return {"kind": "data make", "format": made.format, "samples": samples, "written": [str(path) for path in written]}

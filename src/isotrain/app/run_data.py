@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -14,13 +15,16 @@ from isotrain.train.rundir import RunFolder
 
 ASKED = "asked.json"
 """In the run folder: what the data was and how it was split, to open it again."""
-TWINS = {
-    "classify": ("labels", "shapes_dataset"),
-    "localise": ("labels", "clutter_dataset"),
-    "detect": ("boxes", "scene_dataset"),
-    "masks": ("masks", "scene_dataset"),
+TWINS: dict[str, tuple[str, str, tuple[int, int, int]]] = {
+    "classify": ("labels", "shapes_dataset", (600, 200, 200)),
+    "localise": ("labels", "clutter_dataset", (1000, 200, 200)),
+    "detect": ("boxes", "scene_dataset", (120, 40, 40)),
+    "masks": ("masks", "scene_dataset", (120, 40, 40)),
 }
-"""What a task needs to know of pictures, and its twin in `isotrain.data.synthetic`."""
+"""What a task needs to know of pictures, its twin in `isotrain.data.synthetic`, and how many samples to try it on: to
+learn from, held out, to test on.
+"""
+SIZES = ("train", "held_out", "test")
 SPLITS = {"held-out": "held_out", "test": "test", "train": "train"}
 
 
@@ -79,19 +83,35 @@ def asked_by(folder: RunFolder) -> Asked:
         raise BadCheckpoint(f"{path} cannot be read ({error}): name DATA.") from error
 
 
-def twin(task: str, seed: int = 0) -> Dataset:
+def twin(task: str, seed: int = 0, sizes: tuple[int, int, int] | None = None, **options: Any) -> Dataset:
     """The generated twin of a task's data.
 
+    Args:
+        task: its name.
+        seed: of everything.
+        sizes: samples to learn from, held out, to test on; None: few, to try the task.
+        options: of the twin.
+
     Raises:
-        UnknownName: no such task.
+        UnknownName: no such task, or no such option.
+        BadOption: an option is outside its range.
     """
     from isotrain.data import synthetic
 
-    made: Dataset = getattr(synthetic, _row(task)[1])(seed=seed)
+    _, name, few = _row(task)
+    make = getattr(synthetic, name)
+    usual = {name: known.default for name, known in inspect.signature(make).parameters.items() if name not in SIZES}
+    for option, value in options.items():
+        if option not in usual:
+            raise UnknownName(f"option of the twin of {task}", option, usual)
+        kind = str if usual[option] is None else list if isinstance(usual[option], tuple) else type(usual[option])
+        if not isinstance(value, kind):
+            raise BadOption(f"{option}={value!r} of the twin of {task} should be like {usual[option]!r}.")
+    made: Dataset = make(*(few if sizes is None else sizes), **{"seed": seed, **options})
     return made
 
 
-def _row(task: str) -> tuple[str, str]:
+def _row(task: str) -> tuple[str, str, tuple[int, int, int]]:
     if task not in TWINS:
         raise UnknownName("task", task, TWINS)
     return TWINS[task]

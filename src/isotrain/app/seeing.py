@@ -70,7 +70,8 @@ def train(
 
     Example: `isotrain train classify photos/`
 
-    To try it: `isotrain train detect --minutes 1`. After an interruption: the same again, with `--resume`.
+    To try it, on generated data, for a minute: `isotrain train detect`. After an interruption: the same again, with
+    `--resume`.
     """
     from isotrain.app.run_data import options_of
     from isotrain.app.train_command import train as run
@@ -191,6 +192,33 @@ def data_list(as_json: AsJson = False) -> None:
     from isotrain.app.data_command import listed
 
     _tell(listed(), "show_sets", as_json)
+
+
+@data_app.command("make")
+def data_make(
+    task: Annotated[str, typer.Argument(metavar="TASK", help="`classify`, `localise`, `detect` or `masks`.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")],
+    train: Annotated[int, typer.Option(help="Samples to learn from.")] = 400,
+    held_out: Annotated[int, typer.Option(help="Samples to choose by.")] = 100,
+    test: Annotated[int, typer.Option(help="Samples to test on.")] = 100,
+    seed: Annotated[int, typer.Option(help="Draws everything.")] = 0,
+    option: Annotated[
+        list[str] | None, typer.Option("-o", metavar="KEY=VALUE", help="An option of the twin. Repeatable.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write generated data: coloured shapes, or digits among clutter, with what a task learns from.
+
+    Class folders for `classify`, COCO's layout for the others. The same seed gives the same pictures.
+
+    Example: `isotrain data make detect scenes/ --train 400`
+
+    Digits of all sizes: `isotrain data make localise clutter/ -o "scales=[0.2, 0.8]"`
+    """
+    from isotrain.app.data_command import make
+    from isotrain.app.run_data import options_of
+
+    _tell(make(task, folder, (train, held_out, test), seed, options_of(option or [])), "show_made", as_json)
 
 
 # What a command raises by itself would be told in its help.

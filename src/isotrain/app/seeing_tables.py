@@ -87,6 +87,13 @@ def show_faults(document: Document) -> None:
     )
 
 
+def show_made(document: Document) -> None:
+    """How much was made, and where it is."""
+    console = _console(document["format"])
+    sizes = ", ".join(f"{number} {part.replace('_', ' ')}" for part, number in document["samples"].items() if number)
+    console.print(f"{sizes}. Written: {', '.join(document['written'])}", markup=False, soft_wrap=True)
+
+
 def show_sets(document: Document) -> None:
     """The public sets, a few lines each."""
     console = _console("Public sets")

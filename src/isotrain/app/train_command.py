@@ -17,6 +17,9 @@ from isotrain.train.plots import curve_png, sheet
 from isotrain.train.recipes import Plan, recipe
 from isotrain.train.rundir import CARD, CHECKPOINT, CURVE, PICTURES, SCORES, WEIGHTS, RunFolder, load_run
 
+TRIED = 1.0
+"""Minutes that generated data is learned from, if nothing else is asked for."""
+
 
 def train(
     task: str,
@@ -58,6 +61,8 @@ def train(
     else:
         asked = Asked(data, 0.1 if held_out is None else held_out, chosen.get("seed", 0), options)
         plan, card = recipe(task), None
+        if data is None and not {"epochs", "minutes"} & set(chosen):
+            plan = replace(plan, minutes=TRIED)
     plan = replace(plan, **chosen)
     trainer_named(plan.optimizer)
     dataset = asked.open(task)
@@ -106,7 +111,9 @@ def _begun(
 
 def _announce(task: str, asked: Asked, dataset: Dataset) -> None:
     sizes = f"{len(dataset.train)} to learn from, {len(dataset.held_out)} held out, {len(dataset.test)} to test on"
-    what = f"{dataset.source}, {dataset.format}" if asked.data else f"No data given: a twin, {dataset.format}"
+    what = f"{dataset.source}, {dataset.format}"
+    if asked.data is None:
+        what = f"No data given: to try it, {dataset.format.replace(': ', ', ')}"
     print(f"{what}; {len(dataset.classes)} classes; {sizes}.", file=sys.stderr)
 
 

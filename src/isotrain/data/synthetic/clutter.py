@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -68,19 +71,34 @@ def clutter_digits(
     ]
 
 
-def clutter_dataset(train: int = 2000, held_out: int = 400, test: int = 400, seed: int = 0, size: int = 64) -> Dataset:
-    """The twin with scikit-learn's digits; each part is made of digits of its own.
+def clutter_dataset(
+    train: int = 2000,
+    held_out: int = 400,
+    test: int = 400,
+    seed: int = 0,
+    size: int = 64,
+    scales: tuple[float, float] = (0.25, 0.6),
+    mnist: str | Path | None = None,
+) -> Dataset:
+    """The twin with scikit-learn's digits, or MNIST's from a folder; each part is made of digits of its own.
 
     Raises:
+        BadData: the folder does not hold MNIST.
         BadOption: an option is outside its range.
     """
-    from isotrain.data.digits import digits
+    if mnist is None:
+        from isotrain.data.digits import digits
 
-    (x, y), (test_x, test_y) = digits(seed)
+        (x, y), (test_x, test_y) = digits(seed)
+    else:
+        from isotrain.data import idx
+
+        (x, y), (test_x, test_y) = idx.mnist(Path(mnist))
+    side = math.isqrt(x.shape[1])
     cut = len(x) * 4 // 5
     sources = [(x[:cut], y[:cut], train), (x[cut:], y[cut:], held_out), (test_x, test_y, test)]
     learned, held, tested = (
-        clutter_digits(pictures.view(-1, 8, 8), labels, number, seed, size, part=part)
+        clutter_digits(pictures.view(-1, side, side), labels, number, seed, size, scales, part)
         for part, (pictures, labels, number) in zip(Part, sources, strict=True)
     )
     form = "generated: a digit among fragments of others"

@@ -58,7 +58,7 @@ def _part(dataset: Dataset, samples: list[Sample], folder: Path) -> dict[str, An
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for number, sample in enumerate(samples, 1):
-        name, height, width = _picture(sample, folder, number)
+        name, height, width = write_picture(sample, folder, number)
         images.append({"id": number, "file_name": name, "height": height, "width": width})
         for thing in sample.things:
             annotations.append({"id": len(annotations) + 1, "image_id": number, **_annotation(thing)})
@@ -67,8 +67,12 @@ def _part(dataset: Dataset, samples: list[Sample], folder: Path) -> dict[str, An
     return {"info": info, "images": images, "annotations": annotations, "categories": categories}
 
 
-def _picture(sample: Sample, folder: Path, number: int) -> tuple[str, int, int]:
-    """Write one; its file name, height and width."""
+def write_picture(sample: Sample, folder: Path, number: int) -> tuple[str, int, int]:
+    """Write a sample's picture, named by its number; the file's name, the picture's height and width.
+
+    Raises:
+        OSError: the place cannot be written, or the picture's file not read.
+    """
     from PIL import Image
 
     if isinstance(sample.picture, Path):
