@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
 from isotrain.app.run_data import asked_by, part_of, renumbered
+from isotrain.app.smaller import DEPTH, compressed, residual
 from isotrain.data.shelf import Shelf
-from isotrain.errors import BadCheckpoint, BadOption
+from isotrain.errors import BadOption
 from isotrain.progress import progress_bar
 from isotrain.tasks.base import Task
 from isotrain.train.rundir import PICTURES, RunFolder, load_run
 
-if TYPE_CHECKING:
-    from isotrain.nets.resnet import ResNet
 
-DEPTH = "depth.json"
-"""In the run folder: what `evaluate --depth` found."""
-
-
-def evaluate(run: Path, data: str | None, split: str | None, depth: bool, quiet: bool) -> dict[str, Any]:
+def evaluate(
+    run: Path, data: str | None, split: str | None, depth: bool, rank: int | None, quiet: bool
+) -> dict[str, Any]:
     """Score a run.
 
     Args:
@@ -33,6 +29,7 @@ def evaluate(run: Path, data: str | None, split: str | None, depth: bool, quiet:
         split: "held-out", "test" or "train"; None: held-out of the run's own data; of other data the test samples if
             it has some, else all.
         depth: also what each residual block is worth.
+        rank: of region nets, that their fully connected layers are cut down to; None: as they are.
         quiet: no progress.
 
     Returns:
@@ -42,9 +39,11 @@ def evaluate(run: Path, data: str | None, split: str | None, depth: bool, quiet:
         BadCheckpoint: no run, or damaged.
         BadData: the data cannot be read, or has classes the run does not know.
         UnknownName: no such split.
-        BadOption: `depth`, and the net has no residual blocks.
+        BadOption: `depth`, and the net has no residual blocks; `rank`, and it has no regions.
     """
     task, net, _ = load_run(run)
+    if rank is not None:
+        net = compressed(task, net, rank)
     if depth:
         residual(task, net)
     folder = RunFolder(run)
@@ -85,35 +84,3 @@ def _depth(task: Task, net: nn.Module, shelf: Shelf[Any], folder: RunFolder, qui
     except OSError as error:
         raise BadOption(f"{picture} cannot be written: {error.strerror or error}.") from error
     return {"depth": found, "written": [str(written), str(picture)]}
-
-
-def residual(task: Task, net: nn.Module) -> ResNet:
-    """The net, if it has residual blocks.
-
-    Raises:
-        BadOption: it has none.
-    """
-    from isotrain.nets.resnet import ResNet
-
-    if not isinstance(net, ResNet):
-        raise BadOption(f"--depth is for residual nets, this {task.name} run has a {type(net).__name__}.")
-    return net
-
-
-def shallow(task: Task, net: nn.Module, depth: int, folder: RunFolder) -> ResNet:
-    """The net with so many blocks; the cheapest are dropped, if `evaluate --depth` has found out which.
-
-    Raises:
-        BadOption: it has no residual blocks, or fewer.
-        BadCheckpoint: the report is damaged.
-    """
-    from isotrain.nets.resnet import shallower
-
-    whole = residual(task, net)
-    path, order = folder.path / DEPTH, None
-    if path.is_file():
-        try:
-            order = json.loads(path.read_text(encoding="utf-8"))["order"]
-        except (ValueError, KeyError, TypeError, OSError) as error:
-            raise BadCheckpoint(f"{path} cannot be read: make it anew by `isotrain evaluate --depth`.") from error
-    return shallower(whole, depth, order)

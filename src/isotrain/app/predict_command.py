@@ -2,31 +2,51 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save
 from torch import Tensor, nn
 
-from isotrain.app.evaluate_command import shallow
+from isotrain.app.smaller import compressed, shallow
 from isotrain.aside import write_aside
 from isotrain.data.pictures import SUFFIXES, read_picture
 from isotrain.data.samples import Sample
 from isotrain.errors import BadData, BadOption
 from isotrain.progress import progress_bar
 from isotrain.tasks.base import Prediction, Task
+from isotrain.tasks.regionfiles import COLUMNS, RegionFile
 from isotrain.train.rundir import RunFolder, load_run
 
-ANSWERS = "predictions.json"
+ANSWERS, REGIONS = "predictions.json", "regions.csv"
 
 
-def predict(
-    run: Path, pictures: list[Path], out: Path | None, depth: int | None, regions: Path | None, quiet: bool
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class How:
+    """What differs from the usual way to look at pictures.
+
+    Attributes:
+        depth: how many residual blocks are kept; None: all.
+        rank: of region nets, that their fully connected layers are cut down to; None: as they are.
+        regions: file of the regions to look at; None: the task finds its own.
+        features: also write the feature vectors of the regions.
+    """
+
+    depth: int | None = None
+    rank: int | None = None
+    regions: Path | None = None
+    features: bool = False
+
+
+def predict(run: Path, pictures: list[Path], out: Path | None, how: How, quiet: bool) -> dict[str, Any]:
     """Predict on pictures, draw each, and write all answers as JSON.
 
     A picture that cannot be read does not keep the others from being looked at.
@@ -35,8 +55,7 @@ def predict(
         run: its folder.
         pictures: files, or folders of them.
         out: folder for the drawings and predictions.json; None: predictions/ in the run's.
-        depth: how many residual blocks are kept; None: all.
-        regions: file of the regions to look at; None: the task finds its own.
+        how: they are looked at.
         quiet: no progress.
 
     Returns:
@@ -45,33 +64,44 @@ def predict(
     Raises:
         BadCheckpoint: no run, or damaged.
         BadData: a picture cannot be read; the others have been written.
-        BadOption: the net has no depth to choose, or the place cannot be written.
+        BadOption: the net has no depth to choose, or no regions, or the place cannot be written.
     """
     files = _listed(pictures)
     task, net, _ = load_run(run)
-    if depth is not None:
-        net = shallow(task, net, depth, RunFolder(run))
-    ask = _asking(task, net, regions)
+    if how.depth is not None:
+        net = shallow(task, net, how.depth, RunFolder(run))
+    if how.rank is not None:
+        net = compressed(task, net, how.rank)
+    ask = _asking(task, net, how)
     out = run / "predictions" if out is None else out
     answers, unread, taken = [], [], set[str]()
+    rows = [",".join((*COLUMNS, "score"))]
     with progress_bar("predict", len(files), not quiet) as part, torch.no_grad():
         tick = part(task.name)
         for file in files:
             tick(1)
+            began = time.perf_counter()
             try:
                 picture = read_picture(file, reduce=True)
             except BadData as error:
                 unread.append(str(error))
                 continue
-            prediction = ask(file, picture)
+            prediction, features = ask(file, picture)
+            seconds = round(time.perf_counter() - began, 4)
             name = _free(file, taken)
             drawn = io.BytesIO()
             task.draw(picture, prediction).save(drawn, format="png")
             _write(out / name, drawn.getvalue())
-            answers.append({"picture": str(file), **prediction.answer, "drawn": str(out / name)})
+            if features is not None:
+                _write((out / name).with_suffix(".safetensors"), save(features))
+            if prediction.regions is not None:
+                rows += [_row(file, region) for region in prediction.regions.tolist()]
+            answers.append({"picture": str(file), **prediction.answer, "seconds": seconds, "drawn": str(out / name)})
     document = {"kind": "predict", "run": str(run), "task": task.name, "classes": task.classes, "predictions": answers}
     if answers:
         _write(out / ANSWERS, (json.dumps(document, indent=1) + "\n").encode())
+        if len(rows) > 1:
+            _write(out / REGIONS, ("\n".join(rows) + "\n").encode())
     if unread:
         others = f" ({len(unread) - 1} more could not be read.)" if len(unread) > 1 else ""
         done = f" The other {len(answers)} are in {out}." if answers else ""
@@ -79,27 +109,37 @@ def predict(
     return {**document, "written": str(out / ANSWERS)}
 
 
-def _asking(task: Task, net: nn.Module, regions: Path | None) -> Callable[[Path, Tensor], Prediction]:
+Asking = Callable[[Path, Tensor], tuple[Prediction, dict[str, Tensor] | None]]
+
+
+def _asking(task: Task, net: nn.Module, how: How) -> Asking:
     """What is done with each picture.
 
     Raises:
-        BadOption: regions, and the task looks at none.
+        BadOption: regions or their features, and the task looks at none.
         BadData: the regions cannot be read.
     """
-    if regions is None:
-        return lambda file, picture: task.predict(net, picture)
-    if "regions" not in signature(task.predict).parameters:
-        raise BadOption(f"--regions {regions}: {task.name} looks at whole pictures, not at regions.")
-    from isotrain.tasks.regionfiles import RegionFile
+    if (how.regions is not None or how.features) and "regions" not in signature(task.predict).parameters:
+        asked = "--features" if how.regions is None else f"--regions {how.regions}"
+        raise BadOption(f"{asked}: {task.name} looks at whole pictures, not at regions.")
+    known = None if how.regions is None else RegionFile(how.regions)
 
-    known = RegionFile(regions)
-    predict: Callable[..., Prediction] = task.predict
-
-    def ask(file: Path, picture: Tensor) -> Prediction:
+    def ask(file: Path, picture: Tensor) -> tuple[Prediction, dict[str, Tensor] | None]:
         height, width = picture.shape[1:]
-        return predict(net, picture, regions=known.of(Sample(file, name=file.stem), height, width))
+        words = {} if known is None else {"regions": known.of(Sample(file, name=file.stem), height, width)}
+        features = task.features(net, picture, **words) if how.features else None  # type: ignore[attr-defined]
+        return task.predict(net, picture, **words), features
 
     return ask
+
+
+def _row(file: Path, region: list[float]) -> str:
+    """A line of the regions' file; names that hold a comma or a quote are quoted."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(
+        [file.name, *(f"{side:.1f}" for side in region[:4]), f"{region[4]:.4f}"]
+    )
+    return line.getvalue()
 
 
 def _listed(pictures: list[Path]) -> list[Path]:

@@ -18,6 +18,10 @@ Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder that `isotr
 Data = Annotated[
     str | None, typer.Argument(metavar="DATA", help="Folder of labelled pictures, or a name of `isotrain data list`.")
 ]
+Rank = Annotated[
+    int | None,
+    typer.Option(min=1, help="Region nets: cut their fully connected layers down to this rank (truncated SVD)."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout, and nothing else.")]
 
 data_app = typer.Typer(
@@ -103,6 +107,7 @@ def evaluate(
     depth: Annotated[
         bool, typer.Option("--depth", help="Residual nets: also what dropping, repeating and swapping blocks costs.")
     ] = False,
+    rank: Rank = None,
     as_json: AsJson = False,
 ) -> None:
     """The field's standard scores of a run, on its own samples or on other data.
@@ -113,7 +118,7 @@ def evaluate(
     """
     from isotrain.app.evaluate_command import evaluate as score
 
-    _tell(score(run, data, split, depth, quiet=as_json), "show_scores", as_json)
+    _tell(score(run, data, split, depth, rank, quiet=as_json), "show_scores", as_json)
 
 
 def predict(
@@ -126,15 +131,23 @@ def predict(
     regions: Annotated[
         Path | None, typer.Option(help="Regions to look at: csv or COCO results json. [default: the task's own]")
     ] = None,
+    rank: Rank = None,
+    features: Annotated[
+        bool, typer.Option("--features", help="`detect`: also the regions' feature vectors, as safetensors.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """What a trained net says of pictures: drawn on them, and as JSON.
 
     Example: `isotrain predict runs/detect photo.jpg`
+
+    Of a run of `localise` also regions.csv, regions for `train detect -o regions=FILE`.
     """
+    from isotrain.app.predict_command import How
     from isotrain.app.predict_command import predict as ask
 
-    _tell(ask(run, pictures, out, depth, regions, quiet=as_json), "show_predictions", as_json)
+    how = How(depth, rank, regions, features)
+    _tell(ask(run, pictures, out, how, quiet=as_json), "show_predictions", as_json)
 
 
 def export(
@@ -144,6 +157,7 @@ def export(
     check: Annotated[
         bool, typer.Option("--check/--no-check", help="Compare with torch before anything is written.")
     ] = True,
+    rank: Rank = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a trained net for use without torch.
@@ -155,6 +169,10 @@ def export(
     from isotrain.train.rundir import load_run
 
     task, net, card = load_run(run)
+    if rank is not None:
+        from isotrain.app.smaller import compressed
+
+        net = compressed(task, net, rank)
     path = run / "model.onnx" if out is None else out
     exported = export_onnx(net, task.example(), path, {"task": card["task"], **task.card}, check)
     _tell({"kind": "export", "run": str(run), **exported.to_dict()}, "show_export", as_json)

@@ -75,13 +75,13 @@ class MaskRCNN(FasterRCNN):
         self.head = MaskHead(self.backbone.out_channels, classes if per_class else 1)
 
     def forward(  # type: ignore[override]  # one input more
-        self, pictures_nchw: Tensor, boxes_nr4: Tensor, mask_boxes_nr4: Tensor
+        self, pictures_nchw: Tensor, regions_nr4: Tensor, masked_nr4: Tensor
     ) -> dict[str, Tensor]:
         """As of `FasterRCNN`, with "masks", logits [n, r, 28, 28], or [n, r, K, 28, 28] with one for each class."""
         maps = self.maps(pictures_nchw)
         objects, anchors = self.proposer([maps[level] for level in self.levels])
-        out = self.judge(maps, boxes_nr4) | {"objects": objects, "anchors": anchors}
-        return out | {"masks": self.masks(maps, mask_boxes_nr4)}
+        out = self.judge(maps, regions_nr4) | {"objects": objects, "anchors": anchors}
+        return out | {"masks": self.masks(maps, masked_nr4)}
 
     def masks(self, maps: list[Tensor], boxes_nr4: Tensor) -> Tensor:
         """Logits of the masks inside of boxes [n, r, 4] in pixels of the picture: [n, r, (K,) 28, 28]."""

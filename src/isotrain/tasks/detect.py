@@ -32,6 +32,7 @@ from isotrain.progress import Tick
 from isotrain.tasks.base import Batch, Card, Likelihoods, Prediction, Scores, Task
 from isotrain.tasks.framing import Frame, frame, mirrored, zoomed
 from isotrain.tasks.measured import channels_of
+from isotrain.tasks.objects import mean_of, smooth_l1
 from isotrain.tasks.regionfiles import RegionFile
 from isotrain.tasks.sampling import IGNORED, Anchors, Regions, Truth, around, overlaps
 from isotrain.tasks.scores import coco, voc
@@ -241,14 +242,14 @@ class Detect(Task):
         """Cross-entropy, a mean over the regions, and smooth L1 of the deltas, a mean over those on objects."""
         classes = targets["classes"].flatten()
         entropy = F.cross_entropy(output["classes"].flatten(0, 1), classes, ignore_index=IGNORED, reduction="none")
-        total = _mean(entropy, classes != IGNORED)
-        total = total + _mean(_smooth(output["boxes"], targets["boxes"]), targets["classes"] > 0)
+        total = mean_of(entropy, classes != IGNORED)
+        total = total + mean_of(smooth_l1(output["boxes"], targets["boxes"]), targets["classes"] > 0)
         if "objects" in targets:
             known = targets["objects"]
             objects = (known > 0).to(output["objects"].dtype)
             entropy = F.binary_cross_entropy_with_logits(output["objects"], objects, reduction="none")
-            total = total + _mean(entropy, known != IGNORED)
-            total = total + _mean(_smooth(output["anchors"], targets["anchors"]), known > 0)
+            total = total + mean_of(entropy, known != IGNORED)
+            total = total + mean_of(smooth_l1(output["anchors"], targets["anchors"]), known > 0)
         return total
 
     @torch.no_grad()
@@ -277,10 +278,7 @@ class Detect(Task):
     @torch.no_grad()
     def predict(self, net: nn.Module, picture: Tensor, regions: Tensor | None = None) -> Prediction:
         """Objects by falling scores; `regions` [P, 4] in pixels of the picture if they come from outside."""
-        regions = self._regions(picture, None) if regions is None else regions
-        nothing = Truth(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.bool))
-        framed = frame(picture, nothing, self.size, self.fill)
-        finds, _ = self._find(net, framed, framed.fit.to(regions))
+        finds, _ = self._find(net, *self._asked(picture, regions))
         rows = zip(finds.labels.tolist(), finds.scores.tolist(), finds.boxes.tolist(), strict=True)
         return Prediction(
             {
@@ -291,16 +289,39 @@ class Detect(Task):
             }
         )
 
+    def predict_sample(self, net: nn.Module, picture: Tensor, sample: Sample) -> Prediction:
+        """With the sample's own regions, if they are in a file."""
+        return self.predict(net, picture, self._regions(picture, sample))
+
+    @torch.no_grad()
+    def features(self, net: nn.Module, picture: Tensor, regions: Tensor | None = None) -> dict[str, Tensor]:
+        """Regions of a picture, [R, 4] in its pixels, and the feature vector of each, [R, F]."""
+        assert isinstance(net, FastRCNN)
+        framed, inside = self._asked(picture, regions)
+        maps, inside = self._looked(net, framed, inside)
+        return {"regions": framed.fit.back(inside), "features": net.vectors(maps, inside[None])[0]}
+
+    def _asked(self, picture: Tensor, regions: Tensor | None) -> tuple[Frame, Tensor]:
+        """A picture in its frame, and regions [P, 4] of the picture, or its own, there."""
+        regions = self._regions(picture, None) if regions is None else regions
+        nothing = Truth(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.bool))
+        framed = frame(picture, nothing, self.size, self.fill)
+        return framed, framed.fit.to(regions)
+
+    def _looked(self, net: FastRCNN, framed: Frame, regions: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Maps of a frame and the regions on them, the net's own if it finds them."""
+        device = net.to_classes.weight.device
+        maps = net.maps(framed.picture[None].to(device).float() / 255)
+        if isinstance(net, FasterRCNN):
+            regions = net.propose(maps, self.size, self.size, KEPT["net"])
+        return maps, regions.to(device)
+
     def _find(self, net: nn.Module, framed: Frame, regions: Tensor) -> tuple[Found, Tensor]:
         """What a net finds, in pixels of the picture, and the regions, in the frame, that it was found from."""
         from torchvision.ops import batched_nms
 
         assert isinstance(net, FastRCNN)
-        device = net.to_classes.weight.device
-        maps = net.maps(framed.picture[None].to(device).float() / 255)
-        if isinstance(net, FasterRCNN):
-            regions = net.propose(maps, self.size, self.size, KEPT["net"])
-        regions = regions.to(device)
+        maps, regions = self._looked(net, framed, regions)
         out = net.judge(maps, regions[None])
         scores = out["classes"][0].softmax(-1)[:, 1:]
         boxes = framed.fit.back(decode(out["boxes"][0], regions))
@@ -326,11 +347,3 @@ class Detect(Task):
         corner = torch.tensor([[0.0, 0.0], [8.0, 4.0], [2.0, 12.0], [8.0, 8.0]])
         regions = torch.cat([corner, corner + self.size / 2], 1)
         return pictures, regions.repeat(2, 1, 1)
-
-
-def _smooth(deltas: Tensor, wanted: Tensor) -> Tensor:
-    return F.smooth_l1_loss(deltas, wanted, reduction="none").sum(-1)
-
-
-def _mean(values: Tensor, counted: Tensor) -> Tensor:
-    return (values * counted).sum() / counted.sum().clamp_min(1)

@@ -39,6 +39,7 @@ from isotrain.tasks.scores.localisation import (
     tolerance,
 )
 from isotrain.tasks.variation import shifted
+from isotrain.tasks.warm import warm_regions
 from isotrain.tasks.whole import classes_of, framed
 from isotrain.vision.boxes import Letterbox
 from isotrain.vision.heat import boxes_of, evidence_for, laid_over, peaks, stretched
@@ -230,7 +231,10 @@ class Localise(Task):
 
     @torch.no_grad()
     def predict(self, net: nn.Module, picture: Tensor) -> Prediction:
-        """Probability of each class, and a point and a box for each that is present, in pixels of the picture."""
+        """Probability of each class, a point and a box for each that is present, and regions around all that is warm.
+
+        In pixels of the picture.
+        """
         fit = Letterbox(picture.shape[1], picture.shape[2], self.height, self.width)
         inputs = framed(picture, fit, self.card["mean"])[None].float() / 255
         scores, heat = self._look(net, inputs)
@@ -246,7 +250,8 @@ class Localise(Task):
         (left, top), (high, wide) = fit.corner, fit.inner
         by_class = dict(zip(self.classes, probabilities.tolist(), strict=True))
         inside = stretched(heat[0, :, top : top + high, left : left + wide])
-        return Prediction({"classes": by_class, "objects": objects}, heat=inside)
+        regions = warm_regions(inside, probabilities, fit)
+        return Prediction({"classes": by_class, "objects": objects}, heat=inside, regions=regions)
 
     def draw(self, picture: Tensor, prediction: Prediction) -> Image:
         """Heat in a colour for each class that is present, its hottest point and its box."""

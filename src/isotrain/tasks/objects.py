@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from isotrain.likelihood.base import Likelihood
 from isotrain.tasks.base import Batch, Card
@@ -81,3 +82,12 @@ def mean_of(values: Tensor, counted: Tensor) -> Tensor:
     2.0
     """
     return (values * counted).sum() / counted.sum().clamp_min(1)
+
+
+def smooth_l1(deltas: Tensor, wanted: Tensor) -> Tensor:
+    """Of each row, added up over its numbers: [..., 4] to [...].
+
+    >>> smooth_l1(torch.tensor([[0.0, 2.0]]), torch.zeros(1, 2)).tolist()
+    [1.5]
+    """
+    return F.smooth_l1_loss(deltas, wanted, reduction="none").sum(-1)

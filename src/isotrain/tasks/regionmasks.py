@@ -21,7 +21,7 @@ from isotrain.likelihood.huber import Huber
 from isotrain.nets.masks import SIDE, MaskRCNN
 from isotrain.nets.proposing import anchors_of
 from isotrain.tasks.base import Batch, Card
-from isotrain.tasks.objects import Objects, System, mean_of
+from isotrain.tasks.objects import Objects, System, mean_of, smooth_l1
 from isotrain.tasks.sampling import IGNORED, Anchors, Drawn, Regions, Truth, around, overlaps
 from isotrain.tasks.sliding import paste
 from isotrain.tasks.windows import Seen, recoloured
@@ -153,11 +153,11 @@ class RegionMasks(System):
             output["classes"].flatten(0, 1), classes.flatten(), ignore_index=IGNORED, reduction="none"
         )
         total = mean_of(entropy, classes.flatten() != IGNORED)
-        total = total + mean_of(_smooth(output["boxes"], targets["boxes"]), classes > 0)
+        total = total + mean_of(smooth_l1(output["boxes"], targets["boxes"]), classes > 0)
         there = (objects > 0).to(output["objects"].dtype)
         entropy = F.binary_cross_entropy_with_logits(output["objects"], there, reduction="none")
         total = total + mean_of(entropy, objects != IGNORED)
-        total = total + mean_of(_smooth(output["anchors"], targets["anchors"]), objects > 0)
+        total = total + mean_of(smooth_l1(output["anchors"], targets["anchors"]), objects > 0)
         logits, wanted = output["masks"], targets["masked"]
         if logits.ndim == 5:  # a mask for each class: of the right one
             logits = logits[torch.arange(len(wanted))[:, None], torch.arange(MASKED), wanted.clamp_min(0)]
@@ -209,7 +209,3 @@ class RegionMasks(System):
         corner = torch.tensor([[0.0, 0.0], [8.0, 4.0], [2.0, 12.0], [8.0, 8.0]])
         regions = torch.cat([corner, corner + self.size / 2], 1).repeat(2, 1, 1)
         return pictures, regions, regions
-
-
-def _smooth(deltas: Tensor, wanted: Tensor) -> Tensor:
-    return F.smooth_l1_loss(deltas, wanted, reduction="none").sum(-1)

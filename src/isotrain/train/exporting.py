@@ -78,9 +78,10 @@ def export_onnx(net: nn.Module, inputs: Sequence[Tensor], path: Path, card: Card
     inputs = tuple(tensor.detach().clone() for tensor in inputs)
     with torch.no_grad():
         flat(*inputs)  # learns the names of the outputs
+    names = [f"{name}_in" if name in flat.names else name for name in _arguments(net, inputs)]
     try:
         with _quiet():
-            model = (_traced if _has_regions(flat, inputs) else _graph)(flat, inputs, _arguments(net, inputs))
+            model = (_traced if _has_regions(flat, inputs) else _graph)(flat, inputs, names)
     except Exception as error:  # whatever an unknown operator makes torch raise, and it is a long list
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise BadOption(f"this {type(net).__name__} cannot be written as ONNX: {reason[:300]}") from error
@@ -88,7 +89,7 @@ def export_onnx(net: nn.Module, inputs: Sequence[Tensor], path: Path, card: Card
     entry.key, entry.value = "card", json.dumps(card)
     model.producer_name = "isotrain"
     content = model.SerializeToString()
-    difference = _compare(flat, inputs, content) if check else None
+    difference = _compare(flat, names, inputs, content) if check else None
     try:
         write_aside(path, content)
     except OSError as error:
@@ -198,7 +199,7 @@ def _arguments(net: nn.Module, inputs: Sequence[Tensor]) -> list[str]:
     return told
 
 
-def _compare(net: _Flat, inputs: tuple[Tensor, ...], content: bytes) -> float:
+def _compare(net: _Flat, names: list[str], inputs: tuple[Tensor, ...], content: bytes) -> float:
     """Largest absolute difference to onnxruntime.
 
     Raises:
@@ -209,7 +210,7 @@ def _compare(net: _Flat, inputs: tuple[Tensor, ...], content: bytes) -> float:
     options.log_severity_level = 4  # what is wrong is raised, too
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     taken = [entry.name for entry in session.get_inputs()]
-    places = {name: place for place, name in enumerate(_arguments(net.net, inputs))}
+    places = {name: place for place, name in enumerate(names)}
     largest = 0.0
     for tried in (inputs, _others(inputs)):
         with torch.no_grad():

@@ -79,7 +79,7 @@ def sheet(task: Task, net: nn.Module, samples: Sequence[Sample], most: int = 12)
         except BadData:
             continue  # the scores have named it, or will; a sheet of examples can do without
         with torch.no_grad():
-            drawn = task.draw(picture, task.predict(net, picture))
+            drawn = task.draw(picture, task.predict_sample(net, picture, sample))
         cells.append((fitted(drawn, CELL), _caption(task, sample)))
     if not cells:
         return None

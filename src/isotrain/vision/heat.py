@@ -108,6 +108,26 @@ def boxes_of(evidence_phw: Tensor, share: float) -> Tensor:
     return torch.stack([left, top, right, bottom], 1).float()
 
 
+def regions_of(heat_hw: Tensor, shares: Sequence[float]) -> Tensor:
+    """Boxes around the connected warm places of a heat map, at several shares of its greatest heat: [P, 4].
+
+    Args:
+        heat_hw: [H, W] in [0, 1].
+        shares: what counts as warm.
+
+    >>> regions_of(torch.tensor([[1.0, 0.4, 0.0, 0.8]]), [0.3, 0.5]).tolist()
+    [[0.0, 0.0, 2.0, 1.0], [3.0, 0.0, 4.0, 1.0], [0.0, 0.0, 1.0, 1.0], [3.0, 0.0, 4.0, 1.0]]
+    """
+    from scipy import ndimage
+
+    boxes = []
+    heat = heat_hw.numpy()
+    for share in shares:
+        places, _ = ndimage.label(heat >= max(share * heat.max(), 1e-6))
+        boxes += [[across.start, down.start, across.stop, down.stop] for down, across in ndimage.find_objects(places)]
+    return torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
+
+
 def _smoothed(pictures: Tensor, deviation: float) -> Tensor:
     from torchvision.transforms.v2.functional import gaussian_blur
 
