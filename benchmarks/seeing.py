@@ -180,8 +180,8 @@ FIGURES = {
         "an image pyramid against one scale, MNIST's digits on clutter",
         "≥ 3 points; pointing ≥ 95 %",
         (
-            'data make localise {here}/clutter --train 4000 --held-out 400 --test 1000 -o size=96 -o "scales=[0.12, 0.9]" '
-            '-o mnist="{data}/mnist"',
+            "data make localise {here}/clutter --train 4000 --held-out 400 --test 1000 "
+            '-o size=96 -o "scales=[0.12, 0.9]" -o mnist="{data}/mnist"',
             "train localise {here}/clutter --epochs 10 --out {here}/many",
             'train localise {here}/clutter --epochs 10 -o "scales=[1]" --out {here}/one',
         ),
@@ -200,7 +200,8 @@ FIGURES = {
         "the 80 training pictures of coco_mini, by heart",
         "AP50 ≥ .80",
         (
-            "train detect {here}/coco --held-out 0 -o regions=net -o zoom=1 -o mirror=false --epochs 90 --out {here}/run",
+            "train detect {here}/coco --held-out 0 -o regions=net -o zoom=1 -o mirror=false --epochs 90 "
+            "--out {here}/run",
             "evaluate {here}/run --split train",
         ),
         by_heart,

@@ -18,20 +18,21 @@ from isotrain.data.samples import Dataset, evenly
 from isotrain.data.shelf import Shelf
 from isotrain.errors import BadCheckpoint, BadData, NotFinite
 from isotrain.progress import progress_bar
-from isotrain.riemann.iterates import Averages, Best
+from isotrain.riemann.iterates import SHARES, Averages, Best
 from isotrain.tasks.base import Batch, Scores, Task
 from isotrain.train.batches import NET, Batches, key_of
 from isotrain.train.optimizers import Steps, chosen
 from isotrain.train.recipes import Plan
 from isotrain.train.rundir import CURVE, SCORES, RunFolder
 
-CHECKS = 20
-"""How often at most the averages are scored in a run; at least FEWEST times, else once an epoch."""
-FEWEST = 4
+CHECKS = (2, 20)
+"""How often the averages are scored in a run, at least and at most."""
+SPENT = 0.04
+"""Share of the samples' way through the net, there and back, that scoring the averages may take on top."""
 SAVED_EVERY = 60.0
 """Seconds between two checkpoints."""
 NORMED = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-COUNTED = 1000
+COUNTED = 512
 """Training samples that the norms of averaged weights are counted anew on, at most."""
 
 
@@ -104,7 +105,7 @@ class Training:
             BadData: a sample cannot be read, or gives a loss that is not finite.
             BadOption: the folder cannot be written.
         """
-        checks = _checks(self.steps, self.plan.epochs)
+        checks = self._checks()
         limit = math.inf if self.plan.minutes is None else 60 * self.plan.minutes
         with progress_bar(self.task.name, self.steps, progress) as part:
             tick = part("")
@@ -132,6 +133,15 @@ class Training:
                     )
                     break
         return self._finish(progress)
+
+    def _checks(self) -> set[int]:
+        """After which steps the averages are scored: as often as is cheap beside the training itself."""
+        counted = min(COUNTED, len(self.batches.shelf)) if _norms(self.net) else 0
+        cost = (1 + len(SHARES)) * (len(self.judges) + counted)
+        # A step takes a sample there and, for twice as much, back.
+        worth = 3 * SPENT * self.steps * self.batches.size / max(1, cost)
+        number = min(max(round(worth), CHECKS[0]), CHECKS[1])
+        return {max(1, round(self.steps * (turn + 1) / number)) for turn in range(number)}
 
     def _step(self, batch: Batch) -> float:
         torch.manual_seed(key_of(self.plan.seed, NET, self.done))
@@ -179,7 +189,7 @@ class Training:
     @torch.no_grad()
     def _recount(self, net: nn.Module) -> None:
         """Count the averages of batch norms anew (Izmailov et al. 2018, section 3.2)."""
-        norms = [m for m in net.modules() if isinstance(m, NORMED) and m.track_running_stats]
+        norms = _norms(net)
         if not norms:
             return
         momenta = [norm.momentum for norm in norms]
@@ -276,10 +286,9 @@ def fit(
     return training.run(progress)
 
 
-def _checks(steps: int, epochs: float) -> set[int]:
-    """After which steps the averages are scored."""
-    number = max(FEWEST, min(CHECKS, round(epochs)))
-    return {max(1, round(steps * (turn + 1) / number)) for turn in range(number)}
+def _norms(net: nn.Module) -> list[Any]:
+    """The batch norms that count averages."""
+    return [m for m in net.modules() if isinstance(m, NORMED) and m.track_running_stats]
 
 
 def _said(best: Best | None) -> str:
