@@ -171,7 +171,7 @@ FIGURES = {
         "ResNet-20, 3,000 pictures of CIFAR-10, its 1,000 test pictures",
         "≥ 62 %, each block's drop < 5 points",
         (
-            "train classify {data}/cifar10 --epochs 100 -o stochastic_depth=0.2 --out {here}/run",
+            'train classify {data}/cifar10 --epochs 100 -o "stochastic_depth=[0.1, 0.1]" --out {here}/run',
             "evaluate {here}/run --split test --depth",
         ),
         residual,

@@ -1,4 +1,4 @@
-"""The real tasks from end to end by the command line: made data, trained, scored, drawn, exported; killed and resumed."""
+"""The real tasks from end to end by the command line: made data, scored, drawn, exported; killed and resumed."""
 
 from __future__ import annotations
 

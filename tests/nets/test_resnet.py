@@ -233,6 +233,8 @@ def test_shallower_nets_keep_as_many_blocks_as_asked(lively):
 def test_stochastic_depth_grows_linearly_and_sleeps_in_evaluation(pictures):
     net = small("resnet20", stochastic_depth=0.5)
     assert [block.drop.p for block in net.blocks] == pytest.approx([0.5 * k / 9 for k in range(1, 10)])
+    between = small("resnet20", stochastic_depth=(0.1, 0.5))
+    assert [block.drop.p for block in between.blocks] == pytest.approx([0.1 + 0.05 * k for k in range(9)])
     plain = small("resnet20")
     plain.load_state_dict(net.state_dict())
     net.eval(), plain.eval()

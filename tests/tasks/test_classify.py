@@ -93,6 +93,8 @@ def test_pretrained_weights_bring_their_own_scale_and_are_loaded_once(tmp_path):
         ({"shift": 16}, BadOption, "shift=16 should be 0 to 15 pixels"),
         ({"cutout": "x"}, BadOption, "cutout='x' is a number of pixels"),
         ({"stochastic_depth": 1.5}, BadOption, "stochastic_depth=1.5 is a share"),
+        ({"stochastic_depth": [0.1, 0.2, 0.3]}, BadOption, "or two: first and last"),
+        ({"stochastic_depth": "deep"}, BadOption, "stochastic_depth='deep' is a share"),
     ],
 )
 def test_options_outside_their_range(options, error, fault):

@@ -107,6 +107,15 @@ class Padding(nn.Module):
         return F.pad(x_nchw[:, :, ::2, ::2], (0, 0, 0, 0, 0, self.channels))
 
 
+def _shares(asked: float | Sequence[float], blocks: int) -> list[float]:
+    """How often each block is dropped."""
+    ends = [asked / blocks, asked] if isinstance(asked, int | float) else list(asked)
+    if len(ends) != 2 or not all(0 <= share < 1 for share in ends):
+        raise BadOption(f"stochastic depth is a share of dropped branches in [0, 1), or two, got {asked}.")
+    shares: list[float] = torch.linspace(ends[0], ends[1], blocks, dtype=torch.float64, device="cpu").tolist()
+    return shares
+
+
 class ResNet(nn.Module):
     """Scores of classes, [n, classes], by residual blocks in stages; a stage's first block may change the shape.
 
@@ -116,8 +125,10 @@ class ResNet(nn.Module):
         mean: of each channel of the pictures, in [0, 1]; its length is the number of channels.
         spread: of each channel.
         stochastic_depth: how often the last block's branch is dropped in training; the others' in proportion to their
-            place (the paper has 0.5). Samples of a batch are drawn for independently, so that every block learns from
-            every batch and an optimizer sees every block at every step.
+            place (the paper has 0.5). Two numbers: how often the first block's is and the last's, those between evenly
+            spaced; the same twice makes the first blocks, which others lean on most, as easy to do without as the last.
+            Samples of a batch are drawn for independently, so that every block learns from every batch and an optimizer
+            sees every block at every step.
 
     Raises:
         UnknownName: there is no net of that name.
@@ -134,13 +145,11 @@ class ResNet(nn.Module):
         classes: int,
         mean: Sequence[float],
         spread: Sequence[float],
-        stochastic_depth: float = 0.0,
+        stochastic_depth: float | Sequence[float] = 0.0,
     ) -> None:
         super().__init__()
         if name not in NETS:
             raise UnknownName("net", name, NETS)
-        if not 0 <= stochastic_depth < 1:
-            raise BadOption(f"stochastic depth is a share of dropped branches in [0, 1), got {stochastic_depth:g}.")
         self.name = name
         self.standardize = Standardize(mean, spread)
         layers = _small(SMALL[name], len(mean), classes) if name in SMALL else _large(name, len(mean), classes)
@@ -148,8 +157,8 @@ class ResNet(nn.Module):
             self.add_module(key, layer)
         self._layers = [key for key in layers if key.startswith("layer")]
         self._path: tuple[int, ...] | None = None
-        for place, block in enumerate(self.blocks, start=1):
-            block.drop = StochasticDepth(stochastic_depth * place / len(self.blocks), "row")
+        for block, share in zip(self.blocks, _shares(stochastic_depth, len(self.blocks)), strict=True):
+            block.drop = StochasticDepth(share, "row")
 
     @property
     def stages(self) -> list[list[Block]]:

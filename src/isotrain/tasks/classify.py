@@ -55,7 +55,7 @@ class Classify(Task):
             shift: pixels a picture is moved by at random. Default: an eighth of the size for coloured pictures (4 of
                 32, the paper's), a fourteenth for grey ones (2 of 28).
             cutout: side in pixels of a square taken out at random; default 0, none.
-            stochastic_depth: how often the last block's branch is dropped; default 0.
+            stochastic_depth: how often the last block's branch is dropped, or the first's and the last's; default 0.
             pretrained: weights to start from, a file or "cache" (torchvision's).
 
         Raises:

@@ -157,11 +157,11 @@ def _number(chosen: Mapping[str, Any], name: str, default: int, least: int, most
     return value
 
 
-def _share(asked: Any) -> float:
+def _share(asked: Any) -> float | list[float]:
     try:
-        share = float(asked)
-    except (TypeError, ValueError) as error:
-        raise BadOption(f"stochastic_depth={asked!r} is a share of dropped branches in [0, 1).") from error
-    if not 0 <= share < 1:
-        raise BadOption(f"stochastic_depth={share:g} is a share of dropped branches in [0, 1).")
-    return share
+        shares = [float(share) for share in (asked if isinstance(asked, Sequence) else [asked])]
+    except (TypeError, ValueError):
+        shares = []
+    if len(shares) not in (1, 2) or not all(0 <= share < 1 for share in shares):
+        raise BadOption(f"stochastic_depth={asked!r} is a share of dropped branches in [0, 1), or two: first and last.")
+    return shares if len(shares) == 2 else shares[0]
