@@ -213,7 +213,7 @@ def test_generated_data_is_written_and_found_again(isotrain: Callable[..., Answe
     assert made.code == 0, made.err
     assert "7 train, 2 held out" in made.out
     found = open_dataset("made", run_data.TWINS[task][0])
-    twin = run_data.twin(task, 0, (7, 2, 0), size=40)
+    twin = run_data.twin(task, 0, (7, 2, 0), {"size": 40})
     assert found.classes == tuple(sorted(twin.classes)) if task == "classify" else found.classes == twin.classes
     assert [len(found.train), len(found.held_out), len(found.test)] == [7, 2, 0]
     pictures = {read_picture(sample.picture).numpy().tobytes() for sample in found.train}

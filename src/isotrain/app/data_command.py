@@ -47,7 +47,9 @@ def listed() -> dict[str, Any]:
     return {"kind": "data list", "home": home, "sets": rows}
 
 
-def make(task: str, folder: Path, sizes: tuple[int, int, int], seed: int, options: dict[str, Any]) -> dict[str, Any]:
+def make(
+    task: str, folder: Path, sizes: tuple[int, int, int], seed: int, options: dict[str, Any], quiet: bool
+) -> dict[str, Any]:
     """Write the generated twin of a task's data into a folder.
 
     Args:
@@ -56,6 +58,7 @@ def make(task: str, folder: Path, sizes: tuple[int, int, int], seed: int, option
         sizes: samples to learn from, held out, to test on.
         seed: of everything.
         options: of the twin.
+        quiet: no progress.
 
     Raises:
         BadOption: the folder holds something or cannot be written, or an option is outside its range.
@@ -66,10 +69,11 @@ def make(task: str, folder: Path, sizes: tuple[int, int, int], seed: int, option
 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise BadOption(f"{folder} is there already and not empty: name a new folder.")
-    made = twin(task, seed, sizes, **options)
-    try:
-        written = (write_folders if task == "classify" else write_coco)(made, folder)
-    except OSError as error:
-        raise BadOption(f"{folder} cannot be written: {error.strerror or error}.") from error
+    with progress_bar("make", max(1, 2 * sum(sizes)), not quiet) as part:
+        made = twin(task, seed, sizes, options, part("drawn"))
+        try:
+            written = (write_folders if task == "classify" else write_coco)(made, folder, part("written"))
+        except OSError as error:
+            raise BadOption(f"{folder} cannot be written: {error.strerror or error}.") from error
     samples = dict(zip(("train", "held_out", "test"), sizes, strict=True))
     return {"kind": "data make", "format": made.format, "samples": samples, "written": [str(path) for path in written]}

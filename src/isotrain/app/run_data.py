@@ -11,6 +11,7 @@ from typing import Any
 
 from isotrain.data.samples import Dataset, Sample, Thing
 from isotrain.errors import BadCheckpoint, BadData, BadOption, UnknownName
+from isotrain.progress import Tick
 from isotrain.train.rundir import RunFolder
 
 ASKED = "asked.json"
@@ -24,7 +25,7 @@ TWINS: dict[str, tuple[str, str, tuple[int, int, int]]] = {
 """What a task needs to know of pictures, its twin in `isotrain.data.synthetic`, and how many samples to try it on: to
 learn from, held out, to test on.
 """
-SIZES = ("train", "held_out", "test")
+NO_OPTIONS = ("train", "held_out", "test", "tick")
 SPLITS = {"held-out": "held_out", "test": "test", "train": "train"}
 
 
@@ -83,7 +84,13 @@ def asked_by(folder: RunFolder) -> Asked:
         raise BadCheckpoint(f"{path} cannot be read ({error}): name DATA.") from error
 
 
-def twin(task: str, seed: int = 0, sizes: tuple[int, int, int] | None = None, **options: Any) -> Dataset:
+def twin(
+    task: str,
+    seed: int = 0,
+    sizes: tuple[int, int, int] | None = None,
+    options: Mapping[str, Any] | None = None,
+    tick: Tick | None = None,
+) -> Dataset:
     """The generated twin of a task's data.
 
     Args:
@@ -91,6 +98,7 @@ def twin(task: str, seed: int = 0, sizes: tuple[int, int, int] | None = None, **
         seed: of everything.
         sizes: samples to learn from, held out, to test on; None: few, to try the task.
         options: of the twin.
+        tick: called after every sample.
 
     Raises:
         UnknownName: no such task, or no such option.
@@ -100,14 +108,17 @@ def twin(task: str, seed: int = 0, sizes: tuple[int, int, int] | None = None, **
 
     _, name, few = _row(task)
     make = getattr(synthetic, name)
-    usual = {name: known.default for name, known in inspect.signature(make).parameters.items() if name not in SIZES}
-    for option, value in options.items():
+    usual = {
+        name: known.default for name, known in inspect.signature(make).parameters.items() if name not in NO_OPTIONS
+    }
+    chosen = {"seed": seed, **(options or {})}
+    for option, value in chosen.items():
         if option not in usual:
             raise UnknownName(f"option of the twin of {task}", option, usual)
         kind = str if usual[option] is None else list if isinstance(usual[option], tuple) else type(usual[option])
         if not isinstance(value, kind):
             raise BadOption(f"{option}={value!r} of the twin of {task} should be like {usual[option]!r}.")
-    made: Dataset = make(*(few if sizes is None else sizes), **{"seed": seed, **options})
+    made: Dataset = make(*(few if sizes is None else sizes), **chosen, tick=tick)
     return made
 
 

@@ -236,7 +236,8 @@ def data_make(
     from isotrain.app.data_command import make
     from isotrain.app.run_data import options_of
 
-    _tell(make(task, folder, (train, held_out, test), seed, options_of(option or [])), "show_made", as_json)
+    made = make(task, folder, (train, held_out, test), seed, options_of(option or []), quiet=as_json)
+    _tell(made, "show_made", as_json)
 
 
 # What a command raises by itself would be told in its help.

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from isotrain.data.samples import Dataset, Sample, Thing
-from isotrain.data.synthetic.draws import Part, Twin, generator
+from isotrain.data.synthetic.draws import Part, Twin, drawn, generator
 from isotrain.data.synthetic.texture import Floats
 from isotrain.errors import BadData, BadOption
+from isotrain.progress import Tick
 
 INK = 0.15
 """Above it a pixel of a digit in [0, 1] is ink; boxes are tight around the ink."""
@@ -36,6 +37,7 @@ def clutter_digits(
     size: int = 64,
     scales: tuple[float, float] = (0.25, 0.6),
     part: Part = Part.TRAIN,
+    tick: Tick | None = None,
 ) -> list[Sample]:
     """Grey pictures with one whole digit each, which is the label, and pieces of others.
 
@@ -49,6 +51,7 @@ def clutter_digits(
         size: height and width of a picture, 24 or more.
         scales: least and greatest height of the digit, in heights of the picture.
         part: of a dataset; parts are drawn apart.
+        tick: called after every sample.
 
     Raises:
         BadData: the pictures and labels do not fit together, or a picture is empty.
@@ -65,10 +68,12 @@ def clutter_digits(
             f"4 pixels and the whole picture, the smaller first."
         )
     white = float(digits.max())
-    return [
-        _cluttered(digits, answers, white, generator(Twin.CLUTTER, seed, part, place), size, scales, place, part)
-        for place in range(number)
-    ]
+
+    def make(place: int) -> Sample:
+        rng = generator(Twin.CLUTTER, seed, part, place)
+        return _cluttered(digits, answers, white, rng, size, scales, place, part)
+
+    return drawn(make, number, tick)
 
 
 def clutter_dataset(
@@ -79,6 +84,7 @@ def clutter_dataset(
     size: int = 64,
     scales: tuple[float, float] = (0.25, 0.6),
     mnist: str | Path | None = None,
+    tick: Tick | None = None,
 ) -> Dataset:
     """The twin with scikit-learn's digits, or MNIST's from a folder; each part is made of digits of its own.
 
@@ -98,7 +104,7 @@ def clutter_dataset(
     cut = len(x) * 4 // 5
     sources = [(x[:cut], y[:cut], train), (x[cut:], y[cut:], held_out), (test_x, test_y, test)]
     learned, held, tested = (
-        clutter_digits(pictures.view(-1, side, side), labels, number, seed, size, scales, part)
+        clutter_digits(pictures.view(-1, side, side), labels, number, seed, size, scales, part, tick)
         for part, (pictures, labels, number) in zip(Part, sources, strict=True)
     )
     form = "generated: a digit among fragments of others"

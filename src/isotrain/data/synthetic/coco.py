@@ -13,9 +13,10 @@ from torch import Tensor
 from isotrain.aside import write_aside
 from isotrain.data.outlines import MaskPicture, Outline, Polygons, RunLengths
 from isotrain.data.samples import Dataset, Sample, Thing
+from isotrain.progress import Tick
 
 
-def write_coco(dataset: Dataset, folder: Path) -> list[Path]:
+def write_coco(dataset: Dataset, folder: Path, tick: Tick | None = None) -> list[Path]:
     """Write `train/`, `val/` and `test/` with pictures, and `annotations/instances_<part>.json` for each.
 
     Held-out samples are `val`; empty parts are left out. Masks are written as run lengths, polygons as they are;
@@ -24,6 +25,7 @@ def write_coco(dataset: Dataset, folder: Path) -> list[Path]:
     Args:
         dataset: its pictures in memory (written as PNG) or in files (copied byte for byte).
         folder: made if it is not there; files of the same names are replaced.
+        tick: called after every sample.
 
     Returns:
         The annotation files.
@@ -35,7 +37,7 @@ def write_coco(dataset: Dataset, folder: Path) -> list[Path]:
     for part, samples in (("train", dataset.train), ("val", dataset.held_out), ("test", dataset.test)):
         if samples:
             path = folder / "annotations" / f"instances_{part}.json"
-            write_aside(path, json.dumps(_part(dataset, samples, folder / part)).encode())
+            write_aside(path, json.dumps(_part(dataset, samples, folder / part, tick)).encode())
             written.append(path)
     return written
 
@@ -54,7 +56,7 @@ def run_lengths(mask: Tensor) -> RunLengths:
     return RunLengths(tuple([0, *counts] if flat.size and flat[0] else counts), (mask.shape[0], mask.shape[1]))
 
 
-def _part(dataset: Dataset, samples: list[Sample], folder: Path) -> dict[str, Any]:
+def _part(dataset: Dataset, samples: list[Sample], folder: Path, tick: Tick | None) -> dict[str, Any]:
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for number, sample in enumerate(samples, 1):
@@ -62,6 +64,8 @@ def _part(dataset: Dataset, samples: list[Sample], folder: Path) -> dict[str, An
         images.append({"id": number, "file_name": name, "height": height, "width": width})
         for thing in sample.things:
             annotations.append({"id": len(annotations) + 1, "image_id": number, **_annotation(thing)})
+        if tick is not None:
+            tick(1)
     categories = [{"id": label, "name": name, "supercategory": ""} for label, name in enumerate(dataset.classes, 1)]
     info = {"description": dataset.format or dataset.source}
     return {"info": info, "images": images, "annotations": annotations, "categories": categories}

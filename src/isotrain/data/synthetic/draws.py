@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import IntEnum
 
 import numpy as np
 
+from isotrain.data.samples import Sample
 from isotrain.errors import BadOption
+from isotrain.progress import Tick
 
 
 class Part(IntEnum):
@@ -39,3 +42,13 @@ def generator(twin: Twin, seed: int, part: Part, place: int) -> np.random.Genera
     if seed < 0:
         raise BadOption(f"seed is {seed}: it must be 0 or more.")
     return np.random.default_rng((int(twin), seed, int(part), place))
+
+
+def drawn(make: Callable[[int], Sample], number: int, tick: Tick | None) -> list[Sample]:
+    """Samples 0 to `number` - 1, each made by its place."""
+    samples = []
+    for place in range(number):
+        samples.append(make(place))
+        if tick is not None:
+            tick(1)
+    return samples

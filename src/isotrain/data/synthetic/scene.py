@@ -7,10 +7,11 @@ import torch
 from numpy.typing import NDArray
 
 from isotrain.data.samples import Dataset, Sample, Thing
-from isotrain.data.synthetic.draws import Part, Twin, generator
+from isotrain.data.synthetic.draws import Part, Twin, drawn, generator
 from isotrain.data.synthetic.shape import SHAPES, coverage, developed, ground, vary
 from isotrain.data.synthetic.texture import Floats, colour_against, paint, pattern
 from isotrain.errors import BadOption
+from isotrain.progress import Tick
 
 MOST = 6
 """Shapes in a scene, at most."""
@@ -23,7 +24,9 @@ TRIES = 4
 SMALLEST_SIZE = 32
 
 
-def scenes(number: int, seed: int = 0, size: int = 128, part: Part = Part.TRAIN) -> list[Sample]:
+def scenes(
+    number: int, seed: int = 0, size: int = 128, part: Part = Part.TRAIN, tick: Tick | None = None
+) -> list[Sample]:
     """Scenes of one to six shapes; the class is the shape, whatever its colour, texture, scale and rotation.
 
     A pixel belongs to the shape in front; boxes are tight around the masks; `labels` are the classes that occur.
@@ -33,6 +36,7 @@ def scenes(number: int, seed: int = 0, size: int = 128, part: Part = Part.TRAIN)
         seed: of everything; 0 or more.
         size: height and width of a picture, 32 or more.
         part: of a dataset; parts are drawn apart.
+        tick: called after every scene.
 
     Raises:
         BadOption: an option is outside its range.
@@ -43,17 +47,19 @@ def scenes(number: int, seed: int = 0, size: int = 128, part: Part = Part.TRAIN)
     """
     if size < SMALLEST_SIZE or number < 0:
         raise BadOption(f"{number} scenes of size {size}: the number is 0 or more, the size {SMALLEST_SIZE} or more.")
-    return [_scene(place, seed, size, part) for place in range(number)]
+    return drawn(lambda place: _scene(place, seed, size, part), number, tick)
 
 
-def scene_dataset(train: int = 400, held_out: int = 100, test: int = 100, seed: int = 0, size: int = 128) -> Dataset:
+def scene_dataset(
+    train: int = 400, held_out: int = 100, test: int = 100, seed: int = 0, size: int = 128, tick: Tick | None = None
+) -> Dataset:
     """Scenes to learn from, to choose by and to test on; see `scenes`.
 
     Raises:
         BadOption: an option is outside its range.
     """
     learned, held, tested = (
-        scenes(number, seed, size, part) for part, number in zip(Part, (train, held_out, test), strict=True)
+        scenes(number, seed, size, part, tick) for part, number in zip(Part, (train, held_out, test), strict=True)
     )
     return Dataset(SHAPES, learned, held, tested, source="scenes", format="generated: scenes with boxes and masks")
 

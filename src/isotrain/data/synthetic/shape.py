@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from isotrain.data.samples import Dataset, Sample
-from isotrain.data.synthetic.draws import Part, Twin, generator
+from isotrain.data.synthetic.draws import Part, Twin, drawn, generator
 from isotrain.data.synthetic.texture import Floats, colour_against, paint, pattern
 from isotrain.errors import BadOption
+from isotrain.progress import Tick
 
 SHAPES = ("circle", "square", "triangle", "star", "ring", "cross")
 """Classes of the scenes and of the single shapes, in the order of their numbers."""
@@ -69,7 +70,13 @@ def _distance(shape: str, u: NDArray[np.float32], v: NDArray[np.float32]) -> NDA
 
 
 def shapes_dataset(
-    train: int = 600, held_out: int = 200, test: int = 200, seed: int = 0, size: int = 32, channels: int = 3
+    train: int = 600,
+    held_out: int = 200,
+    test: int = 200,
+    seed: int = 0,
+    size: int = 32,
+    channels: int = 3,
+    tick: Tick | None = None,
 ) -> Dataset:
     """One shape to a picture, its class the shape; colours, place, scale and rotation are random.
 
@@ -80,6 +87,7 @@ def shapes_dataset(
         seed: of everything; 0 or more.
         size: height and width of a picture, 16 or more.
         channels: 3, or 1 for grey.
+        tick: called after every sample.
 
     Raises:
         BadOption: an option is outside its range.
@@ -91,7 +99,7 @@ def shapes_dataset(
     if size < 16 or channels not in (1, 3):
         raise BadOption(f"shapes of size {size}, channels {channels}: the size is 16 or more, the channels 1 or 3.")
     learned, held, tested = (
-        [_single(place, seed, part, size, channels) for place in range(number)]
+        drawn(lambda place, part=part: _single(place, seed, part, size, channels), number, tick)  # type: ignore[misc]
         for part, number in zip(Part, (train, held_out, test), strict=True)
     )
     return Dataset(SHAPES, learned, held, tested, source="shapes", format="generated: one shape to a picture")
