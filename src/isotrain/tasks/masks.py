@@ -192,7 +192,7 @@ def _windows(sides: Tensor, single: bool, options: Mapping[str, Any]) -> Card:
     window = int(options.get("window", 128 if whole else 64))
     if window not in WINDOWS:
         raise BadOption(f"window={window} must be one of {', '.join(map(str, WINDOWS))}.")
-    return {"window": window, "level": whole, "scales": [] if whole else scales_for(sides[:, 0], window / 2)}
+    return {"window": window, "scales": [] if whole else scales_for(sides[:, 0], window / 2)}
 
 
 def scales_for(sides: Tensor, canonical: float) -> list[float]:

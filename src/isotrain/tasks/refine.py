@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from isotrain.likelihood.base import Likelihood
 from isotrain.likelihood.bernoulli import Bernoulli
 from isotrain.likelihood.categorical import Categorical
-from isotrain.nets.deepmask import DeepMask
+from isotrain.nets.deepmask import DeepMask, WholeMask
 from isotrain.tasks.base import Batch, Card
 from isotrain.tasks.objects import Objects, System, mean_of
 from isotrain.tasks.sliding import Proposals, apart, propose
@@ -48,17 +48,11 @@ class Refine(System):
         self.windows = Windows(self.window, margin, stride, tuple(card["scales"]), tuple(card["mean"]))
 
     def net(self) -> nn.Module:
-        """Where a window shows the whole picture the trunk has a stage more."""
-        card = self.card
-        return DeepMask(
-            card["mean"],
-            card["spread"],
-            self.classes,
-            self.window,
-            self.windows.margin,
-            self.widths,
-            level=bool(card.get("level")),
-        )
+        """Another where a window shows the whole picture."""
+        scale = self.card["mean"], self.card["spread"]
+        if self.whole:
+            return WholeMask(*scale, self.classes, self.window, self.widths)
+        return DeepMask(*scale, self.classes, self.window, self.windows.margin, self.widths)
 
     @property
     def heads(self) -> dict[str, Likelihood]:
