@@ -84,10 +84,16 @@ class Refine(System):
         return Batch((drawn.pictures, drawn.cells, boxes), targets, names)
 
     def loss(self, output: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> Tensor:
-        """Of masks, over the pixels of windows with an object; of scores and classes, over windows that are sure."""
+        """Of masks, over the pixels of windows with an object; of scores and classes, over windows that are sure.
+
+        Of a whole picture an object may be a hundredth, which a mean over the pixels makes too small where it is not
+        sure: there the overlap of all masks counts too.
+        """
         pixels = F.binary_cross_entropy_with_logits(output["masks"], targets["masks"], reduction="none").mean((2, 3))
         scores = F.binary_cross_entropy_with_logits(output["scores"], targets["scores"], reduction="none")
         total = MASK_WEIGHT * mean_of(pixels, targets["masked"]) + self.score_weight * mean_of(scores, targets["known"])
+        if self.whole:
+            total = total + soft_dice(output["masks"], targets["masks"], targets["masked"])
         if "classes" in output:
             wanted = targets["classes"].flatten()
             entropy = F.cross_entropy(output["classes"].flatten(0, 1), wanted, ignore_index=IGNORED, reduction="none")
@@ -116,6 +122,21 @@ class Refine(System):
         if self.classes == 1:
             return pictures, cells
         return pictures, cells, regions_of(torch.zeros(2 * r, self.window, self.window), None).unflatten(0, (2, r))
+
+
+def soft_dice(logits: Tensor, masks: Tensor, counted: Tensor) -> Tensor:
+    """1 - Dice's coefficient of probabilities and masks [n, r, P, P], pooled over the windows [n, r] that count.
+
+    Source: Milletari et al. 2016, "V-Net", section 3, without its squares.
+
+    >>> masks = torch.tensor([[[[1.0, 0.0]]]])
+    >>> round(float(soft_dice(torch.tensor([[[[50.0, 50.0]]]]), masks, torch.ones(1, 1))), 2)  # 2 / 3 but for the one
+    0.25
+    """
+    rows = counted[..., None, None]
+    likely = logits.sigmoid() * rows
+    shared, both = (likely * masks).sum(), likely.sum() + (masks * rows).sum()
+    return 1 - (2 * shared + 1) / (both + 1)  # one pixel more, for batches without any
 
 
 def _objects(proposals: Proposals, picture: Tensor) -> Objects:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torchvision.ops import masks_to_boxes
 
 from isotrain.data.outlines import box_of, decode
@@ -31,6 +32,8 @@ CANONICAL = 0.5
 """Longer side of an object, in sides of the window."""
 NEAR, FAR = (0.1, 0.4), (0.2, 0.8)
 """Offset in windows and octaves of scale up to which an object is in the middle, and from which on it is not."""
+TURN, WHOLE_TURN = 0.25, 0.75
+"""Radians by which windows, and whole pictures, are turned in training, at most."""
 IGNORED = -100
 
 
@@ -158,12 +161,17 @@ class Windows:
         draws = torch.Generator().manual_seed(0) if generator is None else generator
         drawn = [self._one(seen, draws, generator is not None) for seen in pictures]
         shown, there, cells, masks, labels = (torch.stack(part) for part in zip(*drawn, strict=True))
-        return Drawn(shown if generator is None else recoloured(shown, draws), there, cells, masks, labels)
+        if generator is not None:
+            shown = recoloured(shown, draws)
+            if not self.scales:
+                shown = rescanned(shown, draws)
+        return Drawn(shown, there, cells, masks, labels)
 
     def _one(self, seen: Seen, draws: torch.Generator, varied: bool) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         view = self._view(seen, draws)
         if varied:
-            view[3] = _between(-0.25, 0.25, draws)
+            turn = TURN if self.scales else WHOLE_TURN
+            view[3] = _between(-turn, turn, draws)
             view[4] = 1.0 if _between(-1, 1, draws) < 0 else -1.0
         across = self.size + (self.grid - 1) * self.stride
         shown = cut(seen.levels, view[None], across + 2 * self.margin, torch.tensor(self.fill))[0]
@@ -188,7 +196,7 @@ class Windows:
         if not self.scales:
             fit = self.size / max(height, width)
             shift = 0.1 * self.size / fit
-            return torch.tensor([width / 2 + x * shift, height / 2 + y * shift, fit * 2 ** (0.3 * octaves), 0.0, 1.0])
+            return torch.tensor([width / 2 + x * shift, height / 2 + y * shift, fit * 2 ** (0.5 * octaves), 0.0, 1.0])
         kind = _between(0, 1, draws)
         scale = self.scales[int(torch.randint(len(self.scales), (), generator=draws))] * 2 ** (0.25 * octaves)
         middle = torch.tensor([(1 + x) * width / 2, (1 + y) * height / 2])
@@ -270,6 +278,16 @@ def recoloured(windows: Tensor, generator: torch.Generator) -> Tensor:
         share = (2 * torch.rand(n, 1, 1, 1, generator=generator) - 0.75).clamp_(0, 1)
         windows = torch.lerp(windows, grey.expand_as(windows), share)
     return (windows * gain + shift).clamp_(0, 1).pow_(bend)
+
+
+def rescanned(windows: Tensor, generator: torch.Generator) -> Tensor:
+    """Windows [n, C, h, w] in [0, 1], h and w even, as another machine might show them: softer, sharper or noisy."""
+    n = len(windows)
+    soft = F.interpolate(F.avg_pool2d(windows, 2), scale_factor=2.0, mode="bilinear", align_corners=False)
+    share = 2 * torch.rand(n, 1, 1, 1, generator=generator) - 1
+    share = torch.where(share.abs() < 0.4, 0.0, share)  # below 0 it is sharper
+    noise = 0.06 * (2 * torch.rand(n, 1, 1, 1, generator=generator) - 1.4).clamp_min(0)
+    return (torch.lerp(windows, soft, share) + noise * torch.randn(windows.shape, generator=generator)).clamp_(0, 1)
 
 
 def _between(low: float, high: float, generator: torch.Generator) -> float:
