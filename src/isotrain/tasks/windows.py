@@ -34,6 +34,8 @@ NEAR, FAR = (0.1, 0.4), (0.2, 0.8)
 """Offset in windows and octaves of scale up to which an object is in the middle, and from which on it is not."""
 TURN, WHOLE_TURN = 0.25, 0.75
 """Radians by which windows, and whole pictures, are turned in training, at most."""
+LEAST_PIXELS = 5
+"""Of an object, and of what is around it, that can be told apart."""
 IGNORED = -100
 
 
@@ -164,7 +166,7 @@ class Windows:
         if generator is not None:
             shown = recoloured(shown, draws)
             if not self.scales:
-                shown = rescanned(shown, draws)
+                shown = rescanned(less_apart(shown, masks[:, 0], draws), draws)
         return Drawn(shown, there, cells, masks, labels)
 
     def _one(self, seen: Seen, draws: torch.Generator, varied: bool) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -278,6 +280,25 @@ def recoloured(windows: Tensor, generator: torch.Generator) -> Tensor:
         share = (2 * torch.rand(n, 1, 1, 1, generator=generator) - 0.75).clamp_(0, 1)
         windows = torch.lerp(windows, grey.expand_as(windows), share)
     return (windows * gain + shift).clamp_(0, 1).pow_(bend)
+
+
+def less_apart(windows: Tensor, masks: Tensor, generator: torch.Generator) -> Tensor:
+    """Windows [n, C, h, w] in [0, 1], in half of which the object stands out less, or as its contrary, or a little more.
+
+    What is seen of few objects is soon taken for what they all are: bright, say. Here the difference of an object
+    (bool [n, h, w]) to what is around it is added to it once more, or taken away up to 1.2 times.
+    """
+    inside = masks[:, None].to(windows.dtype)
+    around = F.max_pool2d(inside, 9, 1, 4) - inside
+    parts = [part.sum((2, 3), keepdim=True) for part in (inside, around)]
+    known = (parts[0] >= LEAST_PIXELS) & (parts[1] >= LEAST_PIXELS)
+    means = [
+        (windows * part).sum((2, 3), keepdim=True) / number.clamp_min(1)
+        for part, number in zip((inside, around), parts, strict=True)
+    ]
+    draws = torch.rand(2, len(windows), 1, 1, 1, generator=generator)
+    share = torch.where(known & (draws[0] < 0.5), 0.2 - 1.4 * draws[1], 0.0)
+    return (windows + share * (means[0] - means[1]) * F.avg_pool2d(inside, 5, 1, 2)).clamp_(0, 1)
 
 
 def rescanned(windows: Tensor, generator: torch.Generator) -> Tensor:
