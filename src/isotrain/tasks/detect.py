@@ -37,7 +37,7 @@ from isotrain.tasks.regionfiles import RegionFile
 from isotrain.tasks.sampling import IGNORED, Anchors, Regions, Truth, around, overlaps
 from isotrain.tasks.scores import coco, voc
 from isotrain.tasks.scores.found import Found, There
-from isotrain.tasks.windows import recoloured
+from isotrain.tasks.variation import recoloured
 from isotrain.vision.boxes import clean, decode
 
 SOURCES = ("search", "net")

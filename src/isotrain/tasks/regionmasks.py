@@ -24,7 +24,8 @@ from isotrain.tasks.base import Batch, Card
 from isotrain.tasks.objects import Objects, System, mean_of, smooth_l1
 from isotrain.tasks.sampling import IGNORED, Anchors, Drawn, Regions, Truth, around, overlaps
 from isotrain.tasks.sliding import paste
-from isotrain.tasks.windows import Seen, recoloured
+from isotrain.tasks.variation import recoloured
+from isotrain.tasks.windows import Seen
 from isotrain.vision.boxes import Letterbox, clean, decode
 from isotrain.vision.views import boxes_in, cut, cut_mask
 

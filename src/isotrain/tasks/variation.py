@@ -1,9 +1,13 @@
-"""Pictures varied at random, a whole batch at once: shifted, mirrored, with a square cut out."""
+"""Pictures varied at random, a whole batch at once: shifted, mirrored, with a square cut out, in other colours."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+LEAST_PIXELS = 5
+"""Of an object, and of what is around it, that can be told apart."""
 
 
 def shifted(pictures_nchw: Tensor, most: tuple[int, int], mirror: bool, generator: torch.Generator) -> Tensor:
@@ -42,6 +46,51 @@ def cut_out(pictures_nchw: Tensor, side: int, fill_c: Tensor, generator: torch.G
     columns_nw = _inside(n, width, side, generator)
     gone_n1hw = (rows_nh[:, :, None] & columns_nw[:, None, :])[:, None]
     return torch.where(gone_n1hw, fill_c.to(pictures_nchw).view(1, channels, 1, 1), pictures_nchw)
+
+
+def recoloured(windows: Tensor, generator: torch.Generator) -> Tensor:
+    """Windows [n, C, h, w] in [0, 1], in other brightness, contrast and bend, most of them greyer."""
+    n, c = windows.shape[:2]
+    gain = torch.exp2(0.6 * torch.rand(n, c, 1, 1, generator=generator) - 0.3)
+    gain = gain * torch.exp2(0.6 * torch.rand(n, 1, 1, 1, generator=generator) - 0.3)
+    shift = 0.1 * (2 * torch.rand(n, c, 1, 1, generator=generator) - 1)
+    bend = torch.exp2(torch.rand(n, 1, 1, 1, generator=generator) - 0.5)
+    if c > 1:
+        # Towards grey, of a random mixture: in some scans one channel stands for all.
+        mixture = -torch.rand(n, c, 1, 1, generator=generator).clamp_min(1e-6).log()
+        grey = (windows * mixture).sum(1, keepdim=True) / mixture.sum(1, keepdim=True)
+        share = (2 * torch.rand(n, 1, 1, 1, generator=generator) - 0.75).clamp_(0, 1)
+        windows = torch.lerp(windows, grey.expand_as(windows), share)
+    return (windows * gain + shift).clamp_(0, 1).pow_(bend)
+
+
+def less_apart(windows: Tensor, masks: Tensor, generator: torch.Generator) -> Tensor:
+    """Windows [n, C, h, w] in [0, 1], in half of which the object stands out less, or a little more.
+
+    What is seen of few objects is soon taken for what they all are: bright, say. Here the difference of an object
+    (bool [n, h, w]) to what is around it is added to it once more, or taken away up to 1.2 times.
+    """
+    inside = masks[:, None].to(windows.dtype)
+    around = F.max_pool2d(inside, 9, 1, 4) - inside
+    parts = [part.sum((2, 3), keepdim=True) for part in (inside, around)]
+    known = (parts[0] >= LEAST_PIXELS) & (parts[1] >= LEAST_PIXELS)
+    means = [
+        (windows * part).sum((2, 3), keepdim=True) / number.clamp_min(1)
+        for part, number in zip((inside, around), parts, strict=True)
+    ]
+    draws = torch.rand(2, len(windows), 1, 1, 1, generator=generator)
+    share = torch.where(known & (draws[0] < 0.5), 0.2 - 1.4 * draws[1], 0.0)
+    return (windows + share * (means[0] - means[1]) * F.avg_pool2d(inside, 5, 1, 2)).clamp_(0, 1)
+
+
+def rescanned(windows: Tensor, generator: torch.Generator) -> Tensor:
+    """Windows [n, C, h, w] in [0, 1], h and w even, as another machine might show them: softer, sharper or noisy."""
+    n = len(windows)
+    soft = F.interpolate(F.avg_pool2d(windows, 2), scale_factor=2.0, mode="bilinear", align_corners=False)
+    share = 2 * torch.rand(n, 1, 1, 1, generator=generator) - 1
+    share = torch.where(share.abs() < 0.4, 0.0, share)  # below 0 it is sharper
+    noise = 0.06 * (2 * torch.rand(n, 1, 1, 1, generator=generator) - 1.4).clamp_min(0)
+    return (torch.lerp(windows, soft, share) + noise * torch.randn(windows.shape, generator=generator)).clamp_(0, 1)
 
 
 def _moved(n: int, side: int, most: int, generator: torch.Generator) -> Tensor:
