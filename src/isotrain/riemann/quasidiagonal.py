@@ -5,7 +5,6 @@ Two numbers a weight, the memory of Adam. Source: Ollivier 2015, "Riemannian met
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import torch
@@ -89,7 +88,12 @@ class QuasiDiagonal(Shape):
 
 
 class Gains(QuasiDiagonal):
-    """A norm's gains and shifts beside polar blocks: single weights have no directions, and no bound of their own."""
+    """A norm's gains and shifts beside polar blocks: single weights have no directions.
+
+    A unit that is silent in the looks and lights up in a minibatch has a gradient that its metric knows nothing of, and
+    would be sent anywhere (a detector's loss went from .6 to 70 by such steps): in a step it may move by its own spread
+    at most, and one that was silent in all looks waits for the next.
+    """
 
     name = "gains"
-    unit = math.inf
+    unit = 1.0

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from isotrain.errors import BadCheckpoint
 
-VERSION = 5
+VERSION = 6
 
 
 def sizes(groups: list[dict[str, Any]]) -> list[list[list[int]]]:
