@@ -106,6 +106,29 @@ def test_a_leap_of_the_norm_is_held() -> None:
     assert usual < after <= usual * (0.9 + 0.1 * steplength.LEAP) * (1 + 1e-12)
 
 
+def test_a_norms_unit_that_was_silent_in_all_looks_waits_for_the_next() -> None:
+    """Its metric knows nothing of its gradient, which could send it anywhere; the others go on."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(12, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 4)).double()
+    optimizer = Riemannian(model)
+    x, y = pictures()
+    norm = model[1]
+    before = [norm.weight.detach().clone(), norm.bias.detach().clone()]
+    for step in range(42):
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        for part in (norm.weight, norm.bias):
+            part.grad[5] *= 0 if step < 33 else 1e3
+        optimizer.step()
+        moved = [part.detach() - old for part, old in zip((norm.weight, norm.bias), before, strict=True)]
+        if step < 40:  # the looks are at 30 and at 40
+            assert moved[0][5] == moved[1][5] == 0
+            assert bool((moved[0] != 0).any())
+    assert moved[0][5] != 0
+    # A gradient a thousand times what looks have seen, and no more than its own spread in each of two steps.
+    assert float((moved[0][5].square() + moved[1][5].square()).sqrt()) <= 2 * float(norm.weight.detach().abs().max())
+
+
 @pytest.mark.parametrize(
     ("likelihood", "output"),
     [
