@@ -25,15 +25,15 @@ from isotrain.train.optimizers import Steps, chosen
 from isotrain.train.recipes import Plan
 from isotrain.train.rundir import CURVE, SCORES, RunFolder
 
-CHECKS = (2, 20)
+CHECKS = (3, 20)
 """How often the averages are scored in a run, at least and at most."""
 SPENT = 0.04
 """Share of the samples' way through the net, there and back, that scoring the averages may take on top."""
 SAVED_EVERY = 60.0
 """Seconds between two checkpoints."""
 NORMED = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-COUNTED = 512
-"""Training samples that the norms of averaged weights are counted anew on, at most."""
+COUNTED, COUNTS = 512, 16
+"""Training samples, and batches of them, that the norms of averaged weights are counted anew on, at most."""
 
 
 @dataclass
@@ -136,7 +136,7 @@ class Training:
 
     def _checks(self) -> set[int]:
         """After which steps the averages are scored: as often as is cheap beside the training itself."""
-        counted = min(COUNTED, len(self.batches.shelf)) if _norms(self.net) else 0
+        counted = len(self._counted()) if _norms(self.net) else 0
         cost = (1 + len(SHARES)) * (len(self.judges) + counted)
         # A step takes a sample there and, for twice as much, back.
         worth = 3 * SPENT * self.steps * self.batches.size / max(1, cost)
@@ -198,12 +198,16 @@ class Training:
             norm.momentum = None  # a plain mean
             norm.train()
         size = self.batches.size
-        places = evenly(list(range(len(self.batches.shelf))), COUNTED)
+        places = self._counted()
         for first in range(0, len(places) - size + 1, size):
             net(*self.task.batch(self.batches.shelf.take(places[first : first + size]), None).inputs)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
             norm.eval()
+
+    def _counted(self) -> list[int]:
+        """Which training samples norms are counted anew on."""
+        return evenly(list(range(len(self.batches.shelf))), min(COUNTED, COUNTS * self.batches.size))
 
     def _finish(self, progress: bool) -> Outcome:
         """Put the best weights into the net, write and score them."""
