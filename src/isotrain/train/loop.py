@@ -31,6 +31,8 @@ SPENT = 0.04
 """Share of the samples' way through the net, there and back, that scoring the averages may take on top."""
 SAVED_EVERY = 60.0
 """Seconds between two checkpoints."""
+BAR = 1000
+"""Parts of the progress bar: of the steps or of the minutes allowed, whichever will be over first."""
 NORMED = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 COUNTED, COUNTS = 512, 16
 """Training samples, and batches of them, that the norms of averaged weights are counted anew on, at most."""
@@ -107,9 +109,8 @@ class Training:
         """
         checks = self._checks()
         limit = math.inf if self.plan.minutes is None else 60 * self.plan.minutes
-        with progress_bar(self.task.name, self.steps, progress) as part:
-            tick = part("")
-            tick(self.done)
+        with progress_bar(self.task.name, BAR, progress) as part:
+            tick, shown = part(""), 0
             began = saved = time.monotonic() - self.seconds
             self.net.train()
             for batch in self.batches.ahead(self.done, self.steps):
@@ -123,7 +124,9 @@ class Training:
                 if self.done in checks or time.monotonic() - saved > SAVED_EVERY:
                     self.save()
                     saved = time.monotonic()
-                tick(1)
+                reached = round(BAR * min(1, max(self.done / self.steps, self.seconds / limit)))
+                tick(reached - shown)
+                shown = reached
                 if self.done % 20 == 0 or score is not None:
                     part(f"epoch {self.done / self.batches.epoch:.1f}  loss {loss:.4g}{_said(self.averages.best)}")
                 if self.seconds > limit and self.done < self.steps:
