@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -177,6 +178,22 @@ def test_one_object_a_picture_is_shown_whole() -> None:
     batch = task.batch(Shelf(singles().train, task.load).take(range(4)), None)
     assert batch.targets["scores"].flatten().tolist() == [0, 1, 0, 1]
     assert task_for(SCENES).card["scales"] and task_for(singles(), whole=False).card["scales"]
+
+
+def test_scraps_of_whole_pictures_are_left_out_where_objects_are_in_one_piece() -> None:
+    task = task_for(singles())
+    assert task.card["least_piece"] == 0.5 and task_for(SCENES).card["least_piece"] == 0
+    apart = torch.zeros(60, 80, dtype=torch.bool)
+    apart[2:20, 2:20] = apart[30:38, 22:38] = True
+    twice = [Sample(s.picture, s.labels, tuple(replace(t, mask=apart) for t in s.things)) for s in singles().train]
+    assert task_for(replace(singles(), train=twice)).card["least_piece"] == 0
+    net = task.net().eval()
+    shapes = torch.full((2, 128, 128), -9.0)
+    shapes[:, 10:50, 44:84] = 9.0  # in the middle: its mirror image lies on it
+    shapes[:, 100:110, 59:69] = 9.0
+    net.masks = lambda features, wide: shapes  # type: ignore[method-assign, assignment]
+    found = task.system.proposals(net, torch.rand(int(task.card["channels"]), 128, 128))
+    assert int(found.masks[0].sum()) == 1600
 
 
 class Told(nn.Module):

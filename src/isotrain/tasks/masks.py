@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any, ClassVar
@@ -15,7 +16,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from isotrain.data.outlines import encode_rle
+from isotrain.data.outlines import decode, encode_rle
 from isotrain.data.pictures import in_channels, read_picture
 from isotrain.data.samples import Dataset, Sample
 from isotrain.data.shelf import Shelf
@@ -32,6 +33,7 @@ from isotrain.tasks.scores.dice import dice
 from isotrain.tasks.scores.found import There
 from isotrain.tasks.windows import Seen, see
 from isotrain.vision.drawing import draw_boxes, draw_masks, enlarged, image_of
+from isotrain.vision.pieces import largest_share
 
 SYSTEMS: dict[str, type[System]] = {"refine": Refine, "regions": RegionMasks}
 WINDOWS = (64, 96, 128, 160, 192, 256)
@@ -40,6 +42,10 @@ MEASURED = 64
 """Training pictures that means, spreads and sizes are measured on."""
 LARGE = 0.125
 """Longer side of the usual object, in sides of the picture, from which on a net may be shown whole pictures."""
+WHOLE_PIECE, SCRAP = 0.95, 0.5
+"""Where objects have such a share of their pixels in one piece, smaller pieces than this share of the largest are left
+out of what is found (of whole pictures; as nnU-Net leaves out all but the largest, Isensee et al. 2021).
+"""
 SHOWN = 0.5
 """Score from which on an object is drawn, and counted as found by Dice's coefficient."""
 OPTIONS = {"system", "window", "whole", "size", "backbone", "per_class"}
@@ -99,7 +105,8 @@ class Masks(Task):
             ]
         )
         single = all(sum(not t.crowd for t in s.things) <= 1 for s in dataset.train)
-        return card | _windows(sides, single, options)
+        card |= _windows(sides, single, options)
+        return card | {"least_piece": 0.0 if card["scales"] else _least_piece(shown, pictures)}
 
     def __init__(self, card: Card) -> None:
         super().__init__(card)
@@ -193,6 +200,17 @@ def _windows(sides: Tensor, single: bool, options: Mapping[str, Any]) -> Card:
     if window not in WINDOWS:
         raise BadOption(f"window={window} must be one of {', '.join(map(str, WINDOWS))}.")
     return {"window": window, "scales": [] if whole else scales_for(sides[:, 0], window / 2)}
+
+
+def _least_piece(shown: Sequence[Sample], pictures: Sequence[Tensor]) -> float:
+    """SCRAP if the usual object is in one piece, else 0."""
+    shares = [
+        largest_share(decode(thing.mask, *picture.shape[1:]))
+        for sample, picture in zip(shown, pictures, strict=True)
+        for thing in sample.things
+        if thing.mask is not None
+    ]
+    return SCRAP if statistics.median(shares) >= WHOLE_PIECE else 0.0
 
 
 def scales_for(sides: Tensor, canonical: float) -> list[float]:

@@ -100,17 +100,21 @@ class Refine(System):
             total = total + mean_of(entropy, wanted != IGNORED)
         return total
 
+    def _propose(self, net: DeepMask, picture: Tensor, most: int, peaks: bool = False) -> Proposals:
+        scales, least_piece = self.windows.scales, float(self.card.get("least_piece", 0.0))
+        return propose(net, picture, scales, self.fill, most, peaks, least_piece)
+
     def find(self, net: nn.Module, picture: Tensor) -> Objects:
         """Scored by objectness, by being any class and by how sure the mask is of its own pixels."""
         assert isinstance(net, DeepMask)
-        proposals = propose(net, picture, self.windows.scales, self.fill, LOOKED_AT, peaks=True)
+        proposals = self._propose(net, picture, LOOKED_AT, peaks=True)
         scores = proposals.scores * proposals.classes.sum(1) * proposals.solidity()
         return _objects(apart(proposals.scored(scores), SAME_OBJECT, MOST), picture)
 
     def proposals(self, net: nn.Module, picture: Tensor) -> Objects:
         """Scored by objectness."""
         assert isinstance(net, DeepMask)
-        proposals = propose(net, picture, self.windows.scales, self.fill, PROPOSED)
+        proposals = self._propose(net, picture, PROPOSED)
         return _objects(apart(proposals, SAME_PROPOSAL, PROPOSED), picture)
 
     def example(self) -> tuple[Tensor, ...]:

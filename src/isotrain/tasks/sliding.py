@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from torchvision.ops import masks_to_boxes, nms
 
 from isotrain.nets.deepmask import DeepMask
+from isotrain.vision.pieces import without_scraps
 
 LONGEST = 800
 """Pixels along the longer side of a scaled picture, at most: scales beyond are left out, for their time."""
@@ -88,7 +89,13 @@ def paste(shapes: Tensor, boxes: Tensor, height: int, width: int) -> Tensor:
 
 @torch.no_grad()
 def propose(
-    net: DeepMask, picture: Tensor, scales: tuple[float, ...], fill: Tensor, most: int, peaks: bool = False
+    net: DeepMask,
+    picture: Tensor,
+    scales: tuple[float, ...],
+    fill: Tensor,
+    most: int,
+    peaks: bool = False,
+    least_piece: float = 0.0,
 ) -> Proposals:
     """Slide the net over a picture.
 
@@ -99,10 +106,12 @@ def propose(
         fill: [C], what lies beyond the picture.
         most: windows whose masks are made, at most.
         peaks: only windows that score higher than those next to them at the same scale.
+        least_piece: of whole pictures: pieces of a mask with less than this share of its largest one's pixels are left
+            out.
     """
     longest = max(picture.shape[1:])
     if not scales:
-        return _whole(net, picture, net.window / longest, fill)
+        return _whole(net, picture, net.window / longest, fill, least_piece)
     usable = [s for s in scales if s * longest <= LONGEST] or [LONGEST / longest]
     levels = [_scaled(net, picture, scale, fill) for scale in usable]
     scores = torch.cat([(_peaks(level[2]) if peaks else level[2]).flatten() for level in levels])
@@ -177,7 +186,7 @@ def _edges(shapes: Tensor) -> Tensor:
     return boxes + boxes.new_tensor([0.0, 0.0, 1.0, 1.0])
 
 
-def _whole(net: DeepMask, picture: Tensor, scale: float, fill: Tensor) -> Proposals:
+def _whole(net: DeepMask, picture: Tensor, scale: float, fill: Tensor, least_piece: float) -> Proposals:
     """The one window that shows the whole picture, and its mirror image, whose answers are averaged."""
     height, width = picture.shape[1:]
     size = net.window + 2 * net.margin
@@ -190,6 +199,9 @@ def _whole(net: DeepMask, picture: Tensor, scale: float, fill: Tensor) -> Propos
     wide = net.features_of_window(features[-1])
     logits, score = net.masks(features, wide.flatten(1)), net.score(wide).flatten().mean()
     shapes = ((logits[0] + logits[1].flip(1)) / 2).sigmoid()[None]
+    if least_piece:
+        inside = shapes[0] > 0.5
+        shapes = shapes.masked_fill(inside & ~without_scraps(inside, least_piece), 0.0)
     # The window's middle is not the picture's where the sides are rounded to whole pixels.
     x, y = (size / 2 - left) * width / inner[1], (size / 2 - top) * height / inner[0]
     views = torch.tensor([[x, y, scale, 0.0, 1.0]])
