@@ -113,7 +113,8 @@ def patients(answers: Answers) -> tuple[str, bool]:
 def waits(answers: Answers) -> tuple[str, bool]:
     limits = {"classify": 0.05, "detect": 0.5, "masks": 0.8}
     # The first picture of a process waits for what is imported late.
-    medians = {a["task"]: statistics.median(p["seconds"] for p in a["predictions"][1:]) for a in answers if "predictions" in a}
+    told = {answer["task"]: answer["predictions"][1:] for answer in answers if "predictions" in answer}
+    medians = {task: statistics.median(one["seconds"] for one in found) for task, found in told.items()}
     return (
         " · ".join(f"{medians[task]:.3f} s" for task in limits),
         all(medians[task] <= limit for task, limit in limits.items()),
