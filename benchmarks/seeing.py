@@ -41,7 +41,8 @@ class Figure:
     Attributes:
         what: is measured.
         aim: of the issue.
-        commands: typed after one another; `{here}` is the figure's own folder, `{data}` that of the real data.
+        commands: typed after one another; `{here}` is the figure's own folder, `{runs}` all figures', `{data}`
+            that of the real data.
         found: what the commands' answers come to, and whether it reaches the aim.
         before: what has to lie in the figure's folder first.
     """
@@ -181,10 +182,10 @@ FIGURES = {
         "an image pyramid against one scale, MNIST's digits on clutter",
         "≥ 3 points; pointing ≥ 95 %",
         (
-            "data make localise {here}/clutter --train 4000 --held-out 400 --test 1000 "
-            '-o size=96 -o "scales=[0.12, 0.9]" -o mnist="{data}/mnist"',
-            "train localise {here}/clutter --epochs 10 --out {here}/many",
-            'train localise {here}/clutter --epochs 10 -o "scales=[1]" --out {here}/one',
+            "data make localise {here}/clutter --train 12000 --held-out 400 --test 1000 "
+            '-o size=96 -o "scales=[0.15, 0.8]" -o mnist="{data}/mnist"',
+            "train localise {here}/clutter --epochs 4 --out {here}/many",
+            'train localise {here}/clutter --epochs 4 -o "scales=[1]" --out {here}/one',
         ),
         scales,
     ),
@@ -237,7 +238,7 @@ FIGURES = {
     "onnx": Figure(
         "onnxruntime against torch, the same nets",
         "< 1e-4",
-        tuple(f"export {{here}}/../waits/{task}" for task in TASKS),
+        tuple(f"export {{runs}}/waits/{task}" for task in TASKS),
         exported,
     ),
 }
@@ -253,7 +254,7 @@ def measured(name: str, figure: Figure, data: Path) -> tuple[Answers, float]:
         kept = here / f"{place}.json"
         if not kept.exists():
             print(f"{name}: isotrain {command}", file=sys.stderr)
-            words = [ISOTRAIN, *shlex.split(command.format(here=here, data=data)), "--json"]
+            words = [ISOTRAIN, *shlex.split(command.format(here=here, data=data, runs=RUNS)), "--json"]
             if command.startswith("train"):
                 words.append("--overwrite")
             began = time.monotonic()
@@ -285,7 +286,9 @@ def main() -> None:
         figure = FIGURES[name]
         answers, minutes = measured(name, figure, data)
         found, reached = figure.found(answers)
-        typed = "; ".join(f"`isotrain {c.format(here='here', data='$ISOTRAIN_DATA')}`" for c in figure.commands)
+        typed = "; ".join(
+            f"`isotrain {c.format(here='here', data='$ISOTRAIN_DATA', runs='runs')}`" for c in figure.commands
+        )
         rows.append([figure.what, figure.aim, found, "yes" if reached else "**no**", f"{minutes:.0f}", typed])
         print(f"{figure.what}: {found} ({figure.aim})")
     facts = described()
