@@ -166,7 +166,7 @@ def with_mark(**changes):
     ("saved", "pattern"),
     [
         (lambda: torch.optim.Adam(net().parameters()).state_dict(), "not saved by isotrain.Riemannian"),
-        (lambda: with_mark(version=0), "has version 0, this isotrain reads 5"),
+        (lambda: with_mark(version=0), "has version 0, this isotrain reads 6"),
         (lambda: saved_by(metric="exact"), "has metric='exact', this optimizer metric="),
         (lambda: saved_by(shape="diagonal"), r"shapes \['diagonal'\], this optimizer \['polar'\]"),
         (lambda: saved_by(plain=["2"]), r"plain=\['2'\], this optimizer plain=\[\]"),

@@ -34,7 +34,7 @@ SAVED_EVERY = 60.0
 BAR = 1000
 """Parts of the progress bar: of the steps or of the minutes allowed, whichever will be over first."""
 NORMED = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-COUNTED, COUNTS = 512, 16
+COUNTED, COUNTS = 256, 16
 """Training samples, and batches of them, that the norms of averaged weights are counted anew on, at most."""
 
 
