@@ -31,7 +31,7 @@ from machine import REPORTS, described, heading, table
 
 TASKS = ("classify", "localise", "detect", "masks")
 SIZES = {"classify": (1600, 100, 0), "localise": (1600, 100, 0), "detect": (160, 20, 0), "masks": (320, 20, 0)}
-STEPS = {"classify": 600, "localise": 600, "detect": 500, "masks": 400}
+STEPS = {"classify": 200, "localise": 200, "detect": 500, "masks": 400}
 OPTIONS = {"classify": {"net": "resnet8"}}
 
 

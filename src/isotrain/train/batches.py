@@ -63,8 +63,12 @@ class Batches:
 
     def ahead(self, first: int, last: int) -> Iterator[Batch]:
         """The batches from `first` up to `last`, each made while the one before is in use."""
-        with ThreadPoolExecutor(1) as pool:
+        # One thread for the small operations of a batch: more would spin beside those of the step.
+        threads = torch.get_num_threads()
+        with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             following = pool.submit(self.__getitem__, first)
+            following.result()
+            torch.set_num_threads(threads)  # for threads to come; the one that makes batches keeps its own
             for step in range(first, last):
                 batch = following.result()
                 if step + 1 < last:
