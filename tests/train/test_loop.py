@@ -68,7 +68,7 @@ def test_without_held_out_samples_the_average_of_the_last_quarter_is_kept(tmp_pa
 def test_minutes_end_a_run_with_its_best_weights(tmp_path: Path) -> None:
     outcome = fit(Bright(CLASSES), bright(), RunFolder(tmp_path), replace(PLAN, epochs=1e6, minutes=0.02))
     assert outcome.steps < 1e5 and outcome.kept is not None
-    assert any("stopped after 0.02 minutes" in note for note in outcome.notes)
+    assert any("stopped after 0.02 min" in note for note in outcome.notes)
     assert (tmp_path / WEIGHTS).exists()
 
 

@@ -131,7 +131,7 @@ class Training:
                     part(f"epoch {self.done / self.batches.epoch:.1f}  loss {loss:.4g}{_said(self.averages.best)}")
                 if self.seconds > limit and self.done < self.steps:
                     self.notes.append(
-                        f"stopped after {self.plan.minutes:g} minutes, at epoch {self.done / self.batches.epoch:.1f} "
+                        f"stopped after {self.plan.minutes:g} min, at epoch {self.done / self.batches.epoch:.1f} "
                         f"of {self.plan.epochs:g}"
                     )
                     break
