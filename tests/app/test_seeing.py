@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -34,17 +34,6 @@ from isotrain.tasks import TASKS
 from isotrain.tasks.base import Batch, Card, Likelihoods, Prediction, Scores, Task
 from isotrain.train.recipes import RECIPES
 from isotrain.train.rundir import CHECKPOINT, load_run
-
-
-@dataclass(frozen=True)
-class Answer:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> dict[str, Any]:
-        return json.loads(self.out)
 
 
 class Mean(nn.Module):
@@ -117,22 +106,10 @@ def at(folder: Path, patch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def isotrain(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Callable[..., Answer]:
+def isotrain(answer_of: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Any]:
     at(tmp_path, monkeypatch)
 
-    def run(*words: str) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["isotrain", *words])
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        streams = capsys.readouterr()
-        return Answer(code, streams.out, streams.err)
-
-    return run
+    return answer_of
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +126,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def trained(isotrain: Callable[..., Answer], made: Path, tmp_path: Path) -> Callable[..., Answer]:
+def trained(isotrain: Callable[..., Any], made: Path, tmp_path: Path) -> Callable[..., Any]:
     """The run in runs/colours."""
     shutil.copytree(made / "runs", tmp_path / "runs")
     return isotrain
@@ -159,7 +136,7 @@ def trained(isotrain: Callable[..., Answer], made: Path, tmp_path: Path) -> Call
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "predict", "export", "data check", "data list"])
-def test_each_command_shows_an_example(isotrain: Callable[..., Answer], command: str) -> None:
+def test_each_command_shows_an_example(isotrain: Callable[..., Any], command: str) -> None:
     answer = isotrain(*command.split(), "--help")
     assert answer.code == 0
     assert f"Example: isotrain {command}" in answer.out
@@ -185,7 +162,7 @@ def test_neither_help_nor_the_list_of_sets_imports_torch() -> None:
 # -- answers ------------------------------------------------------------------------------------------------------
 
 
-def test_training_leaves_a_run(isotrain: Callable[..., Answer], tmp_path: Path) -> None:
+def test_training_leaves_a_run(isotrain: Callable[..., Any], tmp_path: Path) -> None:
     answer = isotrain("train", "colours", "--epochs", "3", "--batch", "10", "--out", "here")
     assert answer.code == 0, answer.err
     assert answer.err.startswith("No data given: to try it, generated")
@@ -201,14 +178,14 @@ def test_training_leaves_a_run(isotrain: Callable[..., Answer], tmp_path: Path) 
     assert load_run(run)[0].name == "colours"
 
 
-def test_generated_data_is_tried_for_a_minute(isotrain: Callable[..., Answer]) -> None:
+def test_generated_data_is_tried_for_a_minute(isotrain: Callable[..., Any]) -> None:
     assert isotrain("train", "colours", "--json").json["plan"]["minutes"] == 1
     asked = isotrain("train", "colours", "--epochs", "1", "--json", "--overwrite")
     assert asked.json["plan"]["minutes"] is None
 
 
 @pytest.mark.parametrize("task", ["classify", "localise", "detect", "masks"])
-def test_generated_data_is_written_and_found_again(isotrain: Callable[..., Answer], task: str) -> None:
+def test_generated_data_is_written_and_found_again(isotrain: Callable[..., Any], task: str) -> None:
     made = isotrain("data", "make", task, "made", "--train", "7", "--held-out", "2", "--test", "0", "-o", "size=40")
     assert made.code == 0, made.err
     assert "7 train, 2 held out" in made.out
@@ -220,7 +197,7 @@ def test_generated_data_is_written_and_found_again(isotrain: Callable[..., Answe
     assert pictures == {sample.picture.numpy().tobytes() for sample in twin.train}
 
 
-def test_training_tells_json_and_nothing_else(isotrain: Callable[..., Answer]) -> None:
+def test_training_tells_json_and_nothing_else(isotrain: Callable[..., Any]) -> None:
     answer = isotrain("train", "colours", "--epochs", "1", "--optimizer", "adam@3e-3", "--json", "-o", "size=16")
     assert answer.code == 0, answer.err
     assert answer.err == ""
@@ -229,7 +206,7 @@ def test_training_tells_json_and_nothing_else(isotrain: Callable[..., Answer]) -
     assert set(answer.json["scores"]) == {"held-out", "test"}
 
 
-def test_a_run_goes_on_with_what_it_was_begun_with(trained: Callable[..., Answer], tmp_path: Path) -> None:
+def test_a_run_goes_on_with_what_it_was_begun_with(trained: Callable[..., Any], tmp_path: Path) -> None:
     longer = trained("train", "colours", "--resume", "--epochs", "4", "--json")
     assert longer.code == 0, longer.err
     assert longer.json["plan"]["batch"] == 10
@@ -241,7 +218,7 @@ def test_a_run_goes_on_with_what_it_was_begun_with(trained: Callable[..., Answer
         assert torch.equal(resumed["net"][name], tensor)
 
 
-def test_evaluate(trained: Callable[..., Answer]) -> None:
+def test_evaluate(trained: Callable[..., Any]) -> None:
     answer = trained("evaluate", "runs/colours")
     assert answer.code == 0, answer.err
     assert "20 held-out samples" in answer.out
@@ -249,7 +226,7 @@ def test_evaluate(trained: Callable[..., Answer]) -> None:
     assert trained("evaluate", "runs/colours", "--split", "test", "--json").json["samples"] == 12
 
 
-def test_predict(trained: Callable[..., Answer], tmp_path: Path) -> None:
+def test_predict(trained: Callable[..., Any], tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         Image.new("RGB", (30, 20), "red").save(tmp_path / folder / "one.png")
@@ -268,7 +245,7 @@ def test_predict(trained: Callable[..., Answer], tmp_path: Path) -> None:
 
 
 def test_a_picture_that_cannot_be_read_keeps_no_other_from_being_seen(
-    trained: Callable[..., Answer], tmp_path: Path
+    trained: Callable[..., Any], tmp_path: Path
 ) -> None:
     (tmp_path / "cut.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     Image.new("RGB", (30, 20)).save(tmp_path / "good.png")
@@ -279,7 +256,7 @@ def test_a_picture_that_cannot_be_read_keeps_no_other_from_being_seen(
     assert (tmp_path / "seen" / "good.png").is_file()
 
 
-def test_export(trained: Callable[..., Answer], tmp_path: Path) -> None:
+def test_export(trained: Callable[..., Any], tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     answer = trained("export", "runs/colours", "--to", "onnx", "--json")
     assert answer.code == 0, answer.err
@@ -288,7 +265,7 @@ def test_export(trained: Callable[..., Answer], tmp_path: Path) -> None:
     assert (tmp_path / "runs/colours/model.onnx").stat().st_size == answer.json["bytes"]
 
 
-def test_the_public_sets(isotrain: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_public_sets(isotrain: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "sets" / "mnist").mkdir(parents=True)
     (tmp_path / "sets" / "mnist" / "train-images-idx3-ubyte.gz").touch()
     (tmp_path / "sets" / "cifar10").mkdir()
@@ -303,7 +280,7 @@ def test_the_public_sets(isotrain: Callable[..., Answer], monkeypatch: pytest.Mo
     assert {"coco", "voc2012", "lfw", "multi30k"} <= set(sets)
 
 
-def test_classify_from_end_to_end(isotrain: Callable[..., Answer], tmp_path: Path) -> None:
+def test_classify_from_end_to_end(isotrain: Callable[..., Any], tmp_path: Path) -> None:
     trained = isotrain("train", "classify", "--net", "resnet8", "--epochs", "2", "--batch", "20", "--json")
     assert trained.code == 0, trained.err
     assert trained.json["steps"] == 6
@@ -324,7 +301,7 @@ def test_classify_from_end_to_end(isotrain: Callable[..., Answer], tmp_path: Pat
     assert "3 residual blocks" in too_deep.err
 
 
-def test_classify_class_folders(isotrain: Callable[..., Answer], tmp_path: Path) -> None:
+def test_classify_class_folders(isotrain: Callable[..., Any], tmp_path: Path) -> None:
     for place, colour in enumerate(["red", "green"] * 10):
         (tmp_path / "photos" / colour).mkdir(parents=True, exist_ok=True)
         picture = Image.effect_noise((16, 16), 10 + place)
@@ -402,7 +379,7 @@ FAULTS = [
 
 @pytest.mark.parametrize(("words", "said"), FAULTS, ids=[words for words, _ in FAULTS])
 def test_a_fault_is_one_line_and_nothing_is_lost(
-    trained: Callable[..., Answer], tmp_path: Path, words: str, said: list[str]
+    trained: Callable[..., Any], tmp_path: Path, words: str, said: list[str]
 ) -> None:
     (tmp_path / "empty").mkdir()
     before = {path: path.read_bytes() for path in (tmp_path / "runs").rglob("*") if path.is_file()}
@@ -429,7 +406,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_run_is_one_line(trained: Callable[..., Answer], tmp_path: Path, damage: str) -> None:
+def test_a_damaged_run_is_one_line(trained: Callable[..., Any], tmp_path: Path, damage: str) -> None:
     name, change = DAMAGES[damage]
     path = tmp_path / "runs" / "colours" / name
     changed = change(path.read_bytes())
@@ -441,7 +418,7 @@ def test_a_damaged_run_is_one_line(trained: Callable[..., Answer], tmp_path: Pat
     assert answer.out == ""
 
 
-def test_a_checkpoint_cut_off_is_one_line(trained: Callable[..., Answer], tmp_path: Path) -> None:
+def test_a_checkpoint_cut_off_is_one_line(trained: Callable[..., Any], tmp_path: Path) -> None:
     path = tmp_path / "runs" / "colours" / CHECKPOINT
     path.write_bytes(path.read_bytes()[:1000])
     answer = trained("train", "colours", "--resume")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 import signal
 import subprocess
@@ -11,47 +10,34 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from isotrain.app.cli import main
-
 RUN = [sys.executable, "-c", "from isotrain.app.cli import main; main()"]
 
 
 @pytest.fixture
-def isotrain(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Callable[[str], dict]:
+def isotrain(answer_of: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], dict]:
     """A command, typed in an empty folder; its answer as JSON."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("ISOTRAIN_DATA", raising=False)
 
     def run(words: str) -> dict:
-        monkeypatch.setattr(sys, "argv", ["isotrain", *words.split(), "--json"])
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        streams = capsys.readouterr()
-        assert code == 0, streams.err
-        return json.loads(streams.out)
+        answer = answer_of(*words.split(), "--json")
+        assert answer.code == 0, answer.err
+        return answer.json
 
     return run
 
 
-def refused(words: str, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def refused(answer: Any, said: str) -> None:
     """One line, exit code 2."""
-    monkeypatch.setattr(sys, "argv", ["isotrain", *words.split()])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    err = capsys.readouterr().err
-    assert stop.value.code == 2
-    assert said in err
-    assert "Traceback" not in err
+    assert answer.code == 2
+    assert said in answer.err
+    assert "Traceback" not in answer.err
 
 
 def test_masks_both_ways(isotrain: Callable[[str], dict]) -> None:
@@ -67,9 +53,7 @@ def test_masks_both_ways(isotrain: Callable[[str], dict]) -> None:
         assert isotrain(f"evaluate {system} made --split train")["samples"] == 8
 
 
-def test_regions_from_labels_alone(
-    isotrain: Callable[[str], dict], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_regions_from_labels_alone(isotrain: Callable[[str], dict], answer_of: Callable[..., Any]) -> None:
     """Heat maps give regions; a detector learns from these; its vectors and its narrowed layers can be had."""
     isotrain("data make detect made --train 8 --held-out 3 --test 2 -o size=64")
     located = isotrain("train localise made --epochs 1 --batch 4 --out located")
@@ -102,9 +86,9 @@ def test_regions_from_labels_alone(
     assert narrow["difference"] < 1e-4
     assert narrow["bytes"] < wide["bytes"]
     assert isotrain("evaluate run --rank 8")["samples"] == 3
-    refused("predict located made/test --features", "localise looks at whole pictures", capsys, monkeypatch)
-    refused("predict located made/test --rank 8", "has a Multiscale", capsys, monkeypatch)
-    refused("evaluate located --rank 8", "has a Multiscale", capsys, monkeypatch)
+    refused(answer_of(*"predict located made/test --features".split()), "localise looks at whole pictures")
+    refused(answer_of(*"predict located made/test --rank 8".split()), "has a Multiscale")
+    refused(answer_of(*"evaluate located --rank 8".split()), "has a Multiscale")
 
 
 def test_a_run_that_is_killed_goes_on_as_if_nothing_had_been(isotrain: Callable[[str], dict], tmp_path: Path) -> None:
