@@ -1,0 +1,1 @@
+"""Faces: detected, aligned, represented and recognised, on this machine alone."""
