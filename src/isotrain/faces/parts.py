@@ -1,4 +1,4 @@
-"""The three things of the chain that can be exchanged: what finds faces, what finds their landmarks, what represents them.
+"""What can be exchanged in the chain: what finds faces, what finds their landmarks, what represents them.
 
 Letters: n faces, D numbers of a vector. Pictures are uint8 [C, H, W] with C = 1 or 3; places are x, y in pixels with
 the first pixel between 0 and 1, so that its centre is at 0.5.
@@ -11,9 +11,11 @@ from typing import Literal, NamedTuple, Protocol
 
 from torch import Tensor
 
-Alignment = Literal["3d", "2d", "none"]
-"""How a face is brought into its crop: warped to the frontal average face, turned and scaled alone, or only cut out."""
+Alignment = Literal["3d", "2d", "none", "five", "dlib"]
+"""How a face is brought into its crop: warped to the frontal average face, turned and scaled alone, or only cut out;
+"five" and "dlib" turn and scale it to the five points of public models (`isotrain.vision.fivepoints`)."""
 ALIGNMENTS: tuple[Alignment, ...] = ("3d", "2d", "none")
+"""Those that isotrain's own representations are trained with."""
 
 
 class Found(NamedTuple):
@@ -69,6 +71,8 @@ class Embedder(Protocol):
         size: side in pixels of the crops it takes.
         channels: 1 or 3.
         alignment: how its crops have to be aligned.
+        enlarge: what its crops show beyond the usual: side of the crop in sides of the face's box for "none", and a
+            factor of the frontal average face's square for "2d" and "3d"; None for what is usual there.
     """
 
     id: str
@@ -76,6 +80,7 @@ class Embedder(Protocol):
     size: int
     channels: int
     alignment: Alignment
+    enlarge: float | None
 
     def embed(self, crops: Tensor) -> Tensor:
         """Vectors float32 [n, D], each of length 1, of crops [n, channels, size, size] with values in [0, 1]."""
