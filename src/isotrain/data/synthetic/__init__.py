@@ -7,6 +7,7 @@ draw comes from the generator made of these.
 from isotrain.data.synthetic.caption import caption_of
 from isotrain.data.synthetic.clutter import clutter_dataset, clutter_digits
 from isotrain.data.synthetic.coco import write_coco
+from isotrain.data.synthetic.faces import face_photo, face_picture, faces_dataset, write_people
 from isotrain.data.synthetic.folders import write_folders
 from isotrain.data.synthetic.scene import scene_dataset, scenes
 from isotrain.data.synthetic.shape import SHAPES, shapes_dataset
@@ -16,9 +17,13 @@ __all__ = [
     "caption_of",
     "clutter_dataset",
     "clutter_digits",
+    "face_photo",
+    "face_picture",
+    "faces_dataset",
     "scene_dataset",
     "scenes",
     "shapes_dataset",
     "write_coco",
     "write_folders",
+    "write_people",
 ]

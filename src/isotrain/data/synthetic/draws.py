@@ -26,6 +26,8 @@ class Twin(IntEnum):
     SCENES = 0
     SHAPES = 1
     CLUTTER = 2
+    PEOPLE = 3
+    FACES = 4
 
 
 def generator(twin: Twin, seed: int, part: Part, place: int) -> np.random.Generator:
