@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from isotrain.data.people import read_people
 from isotrain.data.synthetic import face_photo, face_picture, faces_dataset, write_people
 from isotrain.data.synthetic.draws import Part, Twin, generator
 from isotrain.data.synthetic.faces import person_name
@@ -149,8 +150,8 @@ def test_a_folder_like_lfws(tmp_path):
     path = write_people(tmp_path, people=6, each=3, pairs=4, folds=2, seed=1, size=32)
     lines = path.read_text().splitlines()
     assert lines[0] == "2\t4" and len(lines) == 1 + 2 * 2 * 4
-    people = dict(line.split("\t") for line in (tmp_path / "people.txt").read_text().splitlines())
-    assert set(people.values()) == {"3"} and len(people) == 6
+    people = read_people(tmp_path / "people.txt")
+    assert [len(fold) for fold in people] == [3, 3] and {n for fold in people for n in fold.values()} == {3}
     folds = [set(), set()]
     for number, line in enumerate(lines[1:]):
         cells = line.split("\t")
@@ -161,6 +162,7 @@ def test_a_folder_like_lfws(tmp_path):
             with Image.open(tmp_path / name / f"{name}_{int(place):04d}.png") as picture:
                 assert picture.size == (32, 32)
     assert not folds[0] & folds[1]
+    assert folds[0] <= set(people[0]) and folds[1] <= set(people[1])
     assert write_people(tmp_path / "dev", people=2, each=2, pairs=3, size=16).read_text().startswith("3\n")
 
 

@@ -276,15 +276,17 @@ def write_people(
                 tick(1)
     rng = generator(Twin.FACES, seed, Part.HELD_OUT, first)
     lines = [f"{folds}\t{pairs}" if folds else f"{pairs}"]
+    listed = [f"{folds}"] if folds else []
     for group in np.array_split(np.arange(people), max(1, folds)):
+        listed += [f"{len(group)}", *(f"{name}\t{each}" for name in sorted(names[person] for person in group))]
         for _ in range(pairs):
             one, other = rng.choice(each, 2, replace=False) + 1
             lines.append(f"{names[rng.choice(group)]}\t{one}\t{other}")
         for _ in range(pairs):
             a, b = rng.choice(group, 2, replace=False)
             lines.append(f"{names[a]}\t{rng.integers(each) + 1}\t{names[b]}\t{rng.integers(each) + 1}")
-    write_aside(folder / "people.txt", "".join(f"{name}\t{each}\n" for name in sorted(names)).encode())
-    write_aside(folder / "pairs.txt", "".join(line + "\n" for line in lines).encode())
+    for name, content in (("people.txt", listed), ("pairs.txt", lines)):
+        write_aside(folder / name, "".join(line + "\n" for line in content).encode())
     return folder / "pairs.txt"
 
 
