@@ -111,11 +111,11 @@ def test_id_hangs_on_weights_and_pipeline_and_nothing_else(tmp_path):
     first = id_of("a")
     assert first.startswith("some-") and len(first) == len("some-") + 16
     assert id_of("b") == first  # another place
-    assert id_of("c", mean=[127.5] * 3, layout="nchw", size=8, batch=32, compare="cosine") == first  # said in full
+    assert id_of("c", mean=[127.5] * 3, layout="nchw", size=8, batch=32, compare="euclidean") == first  # said in full
     others = [
         id_of("d", weight=EYE * 2),
         *(id_of("d", **{key: value}) for key, value in (
-            ("channels", "bgr"), ("mean", 127), ("std", [1, 2, 3]), ("alignment", "2d"), ("compare", "euclidean"),
+            ("channels", "bgr"), ("mean", 127), ("std", [1, 2, 3]), ("alignment", "2d"),
         )),
         id_of("d", alignment="none", enlarge=1.1), id_of("d", alignment="none", enlarge=1.2),
     ]  # fmt: skip

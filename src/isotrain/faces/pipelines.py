@@ -14,7 +14,9 @@ The sidecar of `model.onnx` is `model.json` beside it:
       "layout": "nchw",                  or "nhwc" [what the model's input says]
       "enlarge": 1.3,                    for "none": side of the crop in sides of the face's box; for "2d" and "3d": a
                                          factor of the average face's square [null: what isotrain's own crops show]
-      "compare": "cosine",               what the model was trained for, or "euclidean" [cosine]
+      "compare": "cosine",               what the model was trained for, or "euclidean" [cosine]. Vectors are brought to
+                                         length 1 either way: distances are then those of the cosine, and a threshold
+                                         that was published for distances of vectors of any length no longer holds
       "batch": 1,                        faces at a time [what the model's input says; any number]
       "output": "fc1"                    the output that is the vector [the only one of two dimensions]
     }
@@ -45,6 +47,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "channels": get_args(Channels), "alignment": get_args(Alignment), "layout": get_args(Layout),
     "compare": get_args(Compare),
 }  # fmt: skip
+WITHOUT_EFFECT = ("name", "compare", "batch")
+"""Fields that can be corrected and leave the vectors what they are."""
 NEEDED = ("channels", "mean", "std", "alignment")
 
 
@@ -113,7 +117,7 @@ class Pipeline:
 
     def description(self) -> str:
         """All that the vectors depend on besides the weights, as canonical JSON."""
-        return json.dumps({k: v for k, v in asdict(self).items() if k not in ("name", "batch")}, sort_keys=True)
+        return json.dumps({k: v for k, v in asdict(self).items() if k not in WITHOUT_EFFECT}, sort_keys=True)
 
     def sidecar(self) -> str:
         """The sidecar that says this, as JSON in one line."""
