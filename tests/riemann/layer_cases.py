@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from isotrain.local import LocallyConnected2d
+
 CLASSES = 3
 
 
@@ -210,6 +212,8 @@ PLAIN = [
     Case("transpose1d-dilated", chain(lambda: nn.ConvTranspose1d(1, 2, 2, dilation=2), T, lambda: Mean(2, True)), normal(60, 1, 3)),
     Case("transpose2d-groups", chain(lambda: nn.ConvTranspose2d(2, 4, (2, 1), stride=(1, 2), groups=2, bias=False), T, lambda: Mean(4, True)), normal(24, 2, 2, 2)),
     Case("transpose3d", chain(lambda: nn.ConvTranspose3d(1, 2, (1, 2, 1), stride=(1, 2, 1)), T, lambda: Mean(2, True)), normal(12, 1, 1, 2, 2)),
+    Case("local2d", chain(lambda: LocallyConnected2d(2, 1, (3, 2), 2), T, nn.Flatten, lambda: L(2, CLASSES)), normal(24, 2, 3, 2), chain=True),
+    Case("local2d-stride", chain(lambda: LocallyConnected2d(1, 2, (4, 3), 2, 2), T, lambda: Mean(2, True)), normal(16, 1, 4, 3)),
     Case("batchnorm", chain(lambda: nn.BatchNorm1d(3), T, lambda: L(3, CLASSES)), normal(12, 3), chain=True),
     Case("batchnorm2d", chain(lambda: nn.BatchNorm2d(2), T, lambda: Mean(2, True)), normal(12, 2, 2, 2)),
     Case("layernorm", chain(lambda: L(3, 4), lambda: nn.LayerNorm(4), T, lambda: L(4, CLASSES)), normal(14, 3), chain=True),

@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from isotrain.local import LocallyConnected2d
 from isotrain.riemann.probes import PROBES
 
 SHAPES = ("diagonal", "quasi-diagonal", "unitwise", "kronecker", "kronecker-full")
@@ -106,6 +107,8 @@ def blocks_of(name: str, layer: nn.Module, at: dict[str, Tensor]) -> list[Block]
         g = layer.groups
         rows = p["weight"].flatten(1)
         return [Block(name, rows.view(g, -1, rows.shape[1]), p["bias"].view(g, -1) if "bias" in p else None)]
+    if isinstance(layer, LocallyConnected2d):
+        return [Block(name, p["weight"], p["bias"])]
     if isinstance(layer, CONV_TRANSPOSE):
         g, w = layer.groups, p["weight"]
         per_group = w.reshape(g, w.shape[0] // g, w.shape[1], -1)
@@ -330,6 +333,8 @@ def arranged(layer: nn.Module, y: Tensor) -> Tensor:
     """A layer's output as [g,n,s,k]."""
     if isinstance(layer, CONV + CONV_TRANSPOSE):
         return y.flatten(2).unflatten(1, (layer.groups, -1)).permute(1, 0, 3, 2)
+    if isinstance(layer, LocallyConnected2d):
+        return y.flatten(2).permute(2, 0, 1).unsqueeze(2)
     if isinstance(layer, CHANNEL_NORM):
         return y.flatten(2).permute(1, 0, 2).unsqueeze(-1) if y.ndim > 2 else y.T[..., None, None]
     if isinstance(layer, LAST_NORM):

@@ -29,6 +29,7 @@ class Thing:
         box: around it.
         mask: which pixels are its own; None where only boxes are known.
         crowd: many of a kind marked as one: neither learned from nor scored (COCO's iscrowd, VOC's difficult).
+        points: its landmarks, x and y in pixels, in the order of their kind; empty where none are known.
         where: file and line (or key) it was read from, for messages.
     """
 
@@ -37,6 +38,7 @@ class Thing:
     mask: Outline | None = None
     crowd: bool = False
     where: str = ""
+    points: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)

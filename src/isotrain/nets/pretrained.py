@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from isotrain.errors import BadCheckpoint, BadOption
 from isotrain.nets.resnet import LARGE, ResNet
@@ -86,6 +86,28 @@ def load_pretrained(net: ResNet, source: str | Path) -> None:
         what = "is missing" if absent else "is not of this net" if other else f"has shape {tuple(found[key].shape)}"
         raise BadCheckpoint(f"{path.name} is not a {net.name}'s weights: {key!r} {what}.")
     net.load_state_dict(found, strict=False)
+
+
+def load_alike(net: nn.Module, source: Path, but: str) -> None:
+    """Give a net the weights of another of its kind.
+
+    Args:
+        net: to load into.
+        source: a run folder, or a file.
+        but: what the names begin with that may be missing or of another shape, and is then left as it is drawn.
+
+    Raises:
+        BadOption: there is no such file.
+        BadCheckpoint: it cannot be read, or is another net's.
+    """
+    path = source / "model.safetensors" if source.is_dir() else source
+    found, own = _read(path), net.state_dict()
+    kept = {k: v for k, v in found.items() if not k.startswith(but) or (k in own and own[k].shape == v.shape)}
+    odd = sorted(k for k in set(own) | set(kept) if not k.startswith(but) and (k not in own or k not in kept))
+    odd += [k for k in kept if k in own and own[k].shape != kept[k].shape]
+    if odd:
+        raise BadCheckpoint(f"{path} is not this net's: {odd[0]!r} differs. Begin from a run with the same options.")
+    net.load_state_dict(kept, strict=False)
 
 
 def _read(path: Path) -> dict[str, Tensor]:

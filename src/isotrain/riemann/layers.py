@@ -14,6 +14,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from isotrain.local import LocallyConnected2d
 from isotrain.riemann.units import Bias, Part, Sighting, Units
 
 Sight = Callable[[nn.Module, list[Units], tuple[Any, ...], Tensor], list[Sighting]]
@@ -270,6 +271,25 @@ def prelu_sight(layer: nn.PReLU, units: list[Units], args: tuple[Any, ...], out:
     return [Sighting(units[0], out, lambda: arrange(x.clamp_max(0)), arrange)]
 
 
+def local_units(name: str, layer: LocallyConnected2d) -> list[Units]:
+    """Every place is a group: its channels are units of their own, and see its window alone."""
+    g, k, i = layer.weight.shape
+    return [Units(name, "", (Part(layer.weight, (g, k, i), (0, 1, 2)),), whole_bias(layer.bias, g), spatial=True)]
+
+
+def local_sight(layer: LocallyConnected2d, units: list[Units], args: tuple[Any, ...], out: Tensor) -> list[Sighting]:
+    """The window of each place: one a sample, as the places share no weight."""
+    x = args[0].detach()
+    return [
+        Sighting(
+            units[0],
+            out,
+            lambda: layer.windows(x)[:, :, None],
+            lambda y_nchw: y_nchw.flatten(2).permute(2, 0, 1)[:, :, None],
+        )
+    ]
+
+
 _conv = Adapter(conv_units, conv_sight)
 _conv_transpose = Adapter(conv_transpose_units, conv_transpose_sight)
 _batch = Adapter(norm_units, batch_norm_sight)
@@ -285,6 +305,7 @@ ADAPTERS: dict[type[nn.Module], Adapter] = {
     nn.ConvTranspose1d: _conv_transpose,
     nn.ConvTranspose2d: _conv_transpose,
     nn.ConvTranspose3d: _conv_transpose,
+    LocallyConnected2d: Adapter(local_units, local_sight),
     nn.BatchNorm1d: _batch,
     nn.BatchNorm2d: _batch,
     nn.BatchNorm3d: _batch,

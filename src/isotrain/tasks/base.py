@@ -101,6 +101,11 @@ class Task(ABC):
             BadData: it cannot be read; the message names the file.
         """
 
+    def order(self, samples: Sequence[Sample], generator: torch.Generator) -> list[int]:
+        """In which order an epoch goes through the training samples, a batch after another: here at random."""
+        drawn: list[int] = torch.randperm(len(samples), generator=generator).tolist()
+        return drawn
+
     @abstractmethod
     def batch(self, loaded: Sequence[Any], generator: torch.Generator | None) -> Batch:
         """Loaded samples as a batch, varied at random (mirrored, shifted, ...) if there is a generator."""

@@ -93,6 +93,38 @@ def rescanned(windows: Tensor, generator: torch.Generator) -> Tensor:
     return (torch.lerp(windows, soft, share) + noise * torch.randn(windows.shape, generator=generator)).clamp_(0, 1)
 
 
+def covered(inputs: Tensor, generator: torch.Generator) -> Tensor:
+    """A third of the pictures [n, C, h, w] with a rectangle of one grey over them, as a hand would hide a part."""
+    n, _, height, width = inputs.shape
+    draws = torch.rand(6, n, generator=generator)
+    across, down = torch.arange(width)[None], torch.arange(height)[None]
+    left, top = (draws[0] * width)[:, None], (draws[1] * height)[:, None]
+    in_x = (across >= left) & (across < left + (0.15 + 0.3 * draws[2])[:, None] * width)
+    in_y = (down >= top) & (down < top + (0.15 + 0.3 * draws[3])[:, None] * height)
+    hidden = (in_y[:, :, None] & in_x[:, None, :] & (draws[4] < 0.33)[:, None, None])[:, None]
+    return torch.where(hidden, draws[5].view(n, 1, 1, 1), inputs)
+
+
+def coarse(inputs: Tensor, generator: torch.Generator) -> Tensor:
+    """A fifth of the pictures [n, C, h, w] as they would look with half or a quarter of their pixels; h, w by 4."""
+    draw = torch.rand(len(inputs), generator=generator)
+    for step, low, high in ((2, 0.0, 0.1), (4, 0.1, 0.2)):
+        rows = ((draw >= low) & (draw < high)).nonzero()[:, 0]
+        if len(rows):
+            small = F.avg_pool2d(inputs[rows], step)
+            inputs[rows] = F.interpolate(small, size=inputs.shape[2:], mode="bilinear", align_corners=False)
+    return inputs
+
+
+def lit(inputs: Tensor, generator: torch.Generator) -> Tensor:
+    """Pictures [n, C, h, w] in [0, 1], each brighter on one side than on the other, by up to a factor of 2.7."""
+    n, _, height, width = inputs.shape
+    across, down = torch.linspace(-1, 1, width), torch.linspace(-1, 1, height)
+    slopes = 0.7 * (2 * torch.rand(2, n, 1, 1, 1, generator=generator) - 1)
+    slopes = slopes * slopes.abs()  # most of them little
+    return (inputs * (slopes[0] * across + slopes[1] * down[:, None]).exp2()).clamp_(0, 1)
+
+
 def _moved(n: int, side: int, most: int, generator: torch.Generator) -> Tensor:
     by_n1 = torch.randint(-most, most + 1, (n, 1), generator=generator)
     return (torch.arange(side) + by_n1).clamp_(0, side - 1)

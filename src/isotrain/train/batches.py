@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -45,6 +45,8 @@ class Batches:
     shelf: Shelf[Any]
     size: int
     seed: int
+    _order: dict[int, list[int]] = field(default_factory=dict, repr=False)
+    """Of the epoch that was asked for last."""
 
     @property
     def epoch(self) -> int:
@@ -54,8 +56,10 @@ class Batches:
     def places(self, step: int) -> list[int]:
         """Which samples a step learns from."""
         epoch, turn = divmod(step, self.epoch)
-        order = torch.randperm(len(self.shelf), generator=stream(self.seed, ORDER, epoch))
-        return list(order[turn * self.size : (turn + 1) * self.size].tolist())
+        if epoch not in self._order:
+            self._order.clear()
+            self._order[epoch] = self.task.order(self.shelf.samples, stream(self.seed, ORDER, epoch))
+        return self._order[epoch][turn * self.size : (turn + 1) * self.size]
 
     def __getitem__(self, step: int) -> Batch:
         """The batch of a step."""
