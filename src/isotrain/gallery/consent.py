@@ -1,0 +1,53 @@
+"""Consent: who agreed that a person's faces are kept, how, since when, and until when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Literal, get_args
+
+from isotrain.errors import BadOption
+
+Basis = Literal["given", "guardian", "household"]
+"""The person agreed; a parent or guardian agreed; nobody was asked, the gallery serves a household only.
+
+Source: Regulation (EU) 2016/679 (GDPR), articles 9(2)(a), 8 and 2(2)(c).
+"""
+BASES: tuple[Basis, ...] = get_args(Basis)
+
+
+@dataclass(frozen=True)
+class Consent:
+    """One agreement. A person may have several; the one recorded last is the one that counts.
+
+    Attributes:
+        basis: on what ground the faces are kept.
+        by: who agreed, by name.
+        on: the day of the agreement.
+        until: the last day on which the faces may be kept; without it, until they are asked to be forgotten.
+        how: in free words: "signed form", "said so at the door".
+
+    Raises:
+        BadOption: an unknown basis, nobody named, or an end before the beginning.
+
+    >>> Consent("given", by="Ada", on=date(2024, 1, 1), until=date(2025, 1, 1)).stands(date(2025, 1, 2))
+    False
+    """
+
+    basis: Basis
+    by: str
+    on: date
+    until: date | None = None
+    how: str = ""
+
+    def __post_init__(self) -> None:
+        if self.basis not in BASES:
+            raise BadOption(f"consent basis {self.basis!r} is not known: choose one of {', '.join(BASES)}.")
+        if not self.by.strip():
+            raise BadOption("a consent names who agreed: by=''. Give a name.")
+        if self.until is not None and self.until < self.on:
+            raise BadOption(f"a consent of {self.on} cannot end before it, on {self.until}: give a later `until`.")
+
+    def stands(self, today: date) -> bool:
+        """Whether the faces may be kept on a day: the last day of the agreement counts."""
+        return self.until is None or today <= self.until
