@@ -50,6 +50,49 @@ def test_a_turned_face_comes_upright(template):
     assert (place - template.at(64)[2]).abs().max() <= 1.5
 
 
+def on_template(template, size, scale=1.0):
+    points = torch.zeros(1, 68, 2)
+    for few, place in zip(template.landmarks, template.at(size), strict=True):
+        points[0, list(few)] = scale * place
+    return points
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.5, 1.9])
+def test_crops_are_interpolated_without_smoothing(scale):
+    """What OpenCV's warpAffine gives: the value between the four pixels around a place, however far the next one is."""
+    side = round(112 * scale)
+    picture = torch.rand(1, side, side)
+    crop = ARCFACE.crops(picture, on_template(ARCFACE, 112, scale), 112)[0, 0]
+    for row, column in ((3, 5), (60, 31), (100, 100)):
+        x, y = (scale * (v + 0.5) - 0.5 for v in (column, row))
+        left, top = int(x), int(y)
+        some = picture[0, top : top + 2, left : left + 2]
+        across = torch.tensor([left + 1 - x, x - left])
+        down = torch.tensor([top + 1 - y, y - top])
+        assert float(crop[row, column]) == pytest.approx(float(down @ some @ across), abs=2e-3)
+
+
+def test_large_faces_do_not_alias():
+    """Lines of one pixel, black and white, are grey in a crop eight times smaller."""
+    picture = (torch.arange(896) % 2).float().expand(1, 896, 896)
+    crop = ARCFACE.crops(picture, on_template(ARCFACE, 112, 8.0), 112)
+    assert (crop - 0.5).abs().max() < 0.05
+
+
+def test_crops_of_many():
+    points = torch.cat([on_template(ARCFACE, 56), on_template(ARCFACE, 56) + 20])
+    grey, colour = torch.rand(1, 90, 90), (255 * torch.rand(3, 90, 90)).byte()
+    both = ARCFACE.crops([grey, grey], points, 56)
+    assert torch.allclose(both[1], grey[:, 20:76, 20:76], atol=1e-3)
+    assert torch.equal(both, ARCFACE.crops(grey, points, 56))
+    assert ARCFACE.crops(colour, points, 56).shape == (2, 3, 56, 56)
+    assert ARCFACE.crops(grey, points[:0], 56).shape == (0, 1, 56, 56)
+    with pytest.raises(BadData, match="1 pictures for 2 faces"):
+        ARCFACE.crops([grey], points, 56)
+    with pytest.raises(BadData, match="one place"):
+        ARCFACE.crops(grey, torch.ones(1, 68, 2), 56)
+
+
 def test_dlib_counts_from_the_edge_of_the_crop():
     # Measured with dlib 20.0.1: get_face_chip of a face at exactly these places gives the picture itself.
     assert DLIB.at(150)[2].tolist() == pytest.approx([37.0575, 46.3727], abs=1e-3)

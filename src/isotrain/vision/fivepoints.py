@@ -7,6 +7,7 @@ where a template's source counts the centres of pixels, its places are moved by 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from isotrain.errors import UnknownName
 from isotrain.vision.landmarks import CENTRE, checked
+from isotrain.vision.similarity import apply, inverse, sample, similarity
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,37 @@ class FivePoints:
         [56.525..., 72.236...]
         """
         return torch.tensor(self.places) * (size / self.size)
+
+    def crops(self, picture: Tensor | Sequence[Tensor], points: Tensor, size: int) -> Tensor:
+        """Crops of faces as these models were trained on them: interpolated linearly, not smoothed.
+
+        Their own pipelines (OpenCV's warpAffine, dlib's pyramid) do not smooth a face that is made less than twice
+        smaller; doing so cost one of them half a point of accuracy on LFW (`benchmarks/public_mobileface.py`). Beyond
+        that whole factors are smoothed away first: faces of large photos would alias.
+
+        Args:
+            picture: [C, H, W], uint8 or floating in [0, 1], that shows all the faces; or n of them, one for each.
+            points: [n, 68, 2] landmarks in pixels of the picture.
+            size: side of the crops.
+
+        Returns:
+            [n, C, size, size], floating, in [0, 1].
+
+        Raises:
+            BadData: the points are no landmarks, or all at one place; not as many pictures as faces.
+
+        >>> points = torch.zeros(1, 68, 2)
+        >>> for few, place in zip(DLIB.landmarks, DLIB.at(150)):
+        ...     points[:, list(few)] = place
+        >>> picture = torch.rand(1, 150, 150)
+        >>> torch.allclose(DLIB.crops(picture, points, 150)[0], picture, atol=1e-3)
+        True
+        """
+        back = inverse(similarity(self.of(points), self.at(size).to(points)))
+        centres = torch.arange(size, dtype=back.dtype, device=back.device) + 0.5
+        down, across = torch.meshgrid(centres, centres, indexing="ij")
+        places = apply(back, torch.stack([across, down], -1).view(1, -1, 2)).unflatten(1, (size, size))
+        return sample(picture, places, back[:, :, :2].det().abs().sqrt().floor())
 
 
 EYES_NOSE_MOUTH = (tuple(range(36, 42)), tuple(range(42, 48)), (30,), (48,), (54,))
