@@ -1,7 +1,7 @@
 """The 3D average face that isotrain ships, from the landmarks of video frames. Nothing is drawn by chance.
 
 Needs the training frames' landmarks of the "ytfaces" set (`training_frames_keypoints.csv`: 68 points a frame in iBUG's
-order, taken from the YouTube Faces set, Wolf et al. 2011). Half a minute on one core:
+order, taken from the YouTube Faces set, Wolf et al. 2011). Ten seconds on one core:
 
     python recipes/face_model.py ../shared/data/ytfaces/training_frames_keypoints.csv
 

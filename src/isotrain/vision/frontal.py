@@ -92,16 +92,16 @@ def frontal(
     fit = model.fit(landmarks) if fit is None else fit
     if not len(landmarks):
         return sample(picture, landmarks.new_zeros(0, size, size, 2), landmarks.new_zeros(0))
-    surface = maps.surface.to(landmarks.dtype).view(-1, 3)
+    surface = maps.surface.to(landmarks).view(-1, 3)
     places = surface @ fit.cameras[:, :, :3].mT + fit.cameras[:, None, :, 3]
     if own < 1:
-        moved = spread_of(model).to(landmarks.dtype) @ fit.residuals  # [n, V, 2]
+        moved = spread_of(model).to(landmarks) @ fit.residuals  # [n, V, 2]
         corners = moved[:, model.triangles[maps.triangle.clamp(min=0).view(-1)]]
-        shifts = (maps.barycentric.to(landmarks.dtype).view(-1, 3, 1) * corners).sum(-2)
+        shifts = (maps.barycentric.to(landmarks).view(-1, 3, 1) * corners).sum(-2)
         places = places + (1 - own) * shifts
     seen = sample(picture, places.unflatten(1, (size, size)), fit.scales * (FRAME_SIDE * grow / size))
     if bool((maps.triangle < 0).any()):
-        seen = seen * (maps.triangle >= 0).to(seen.dtype)
+        seen = seen * (maps.triangle >= 0).to(seen)
     return filled(seen, replaced(model, fit, size, grow)) if fill else seen
 
 
@@ -131,7 +131,8 @@ def visible(model: FaceModel, fit: Fit, grow: float = 1.0) -> Tensor:
     maps = maps_of(model, COARSE, grow)
     rotations = fit.rotations
     towards = facing_of(model, rotations)[:, maps.triangle.clamp(min=0).view(-1)].clamp(min=0)
-    seen = ~covered(maps.surface.to(rotations.dtype).view(-1, 3), rotations.detach()) & (maps.triangle >= 0).view(-1)
+    there = (maps.triangle >= 0).view(-1).to(rotations.device)
+    seen = there & ~covered(maps.surface.to(rotations).view(-1, 3), rotations.detach())
     level = (towards * seen).unflatten(1, (COARSE, COARSE))
     # Slits narrower than three points are not worth a mirror image; what else is hidden grows by about the blur's
     # reach, so that little of it is left in the soft boundary.
@@ -154,7 +155,7 @@ def facing_of(model: FaceModel, rotations: Tensor) -> Tensor:
     >>> bool((facing_of(FaceModel.load(), torch.eye(3)[None]) > 0).all())
     True
     """
-    one, two, three = model.vertices[model.triangles].to(rotations.dtype).unbind(1)
+    one, two, three = model.vertices[model.triangles].to(rotations).unbind(1)
     normals = torch.linalg.cross(two - one, three - one)
     normals = functional.normalize(normals * torch.where(normals[:, 2:] < 0, -1.0, 1.0), dim=1)
     facing: Tensor = rotations[:, 2] @ normals.mT

@@ -110,7 +110,9 @@ def square(boxes: Tensor, size: int, grow: float = 1.0) -> Tensor:
         )
     scale = size / (grow * sides)
     shift = size / 2 - scale[..., None] * (boxes[..., :2] + boxes[..., 2:]) / 2
-    return torch.cat([scale[..., None, None] * torch.eye(2, dtype=boxes.dtype), shift[..., None]], -1)
+    return torch.cat(
+        [scale[..., None, None] * torch.eye(2, dtype=boxes.dtype, device=boxes.device), shift[..., None]], -1
+    )
 
 
 def apply(matrices: Tensor, points: Tensor) -> Tensor:
