@@ -117,19 +117,22 @@ def opened_vault(written: bytes, passphrase: str | None, where: str) -> Vault:
         BadOption: the passphrase is wrong, missing, or given to a gallery without one.
         BadData: the description is damaged.
     """
+    damaged = f"gallery {where}: its keys are damaged. Restore a copy."
     try:
         words = json.loads(written)
-        if "keys" in words:
-            if passphrase is not None:
-                raise BadOption(
-                    f"gallery {where} is not encrypted, so that no passphrase opens it: leave it out, or make a new "
-                    "gallery with it."
-                )
-            return Vault(bytes.fromhex(words["keys"]), sealed=False)
-        cost = {name: int(words["scrypt"][name]) for name in COST}
-        salt, nonce, wrapped = (bytes.fromhex(words[name]) for name in ("salt", "nonce", "sealed keys"))
+        keys = bytes.fromhex(words["keys"]) if "keys" in words else b""
+        if not keys:
+            cost = {name: int(words["scrypt"][name]) for name in COST}
+            salt, nonce, wrapped = (bytes.fromhex(words[name]) for name in ("salt", "nonce", "sealed keys"))
     except (ValueError, KeyError, TypeError) as error:
-        raise BadData(f"gallery {where}: its keys are damaged. Restore a copy.") from error
+        raise BadData(damaged) from error
+    if keys:
+        if passphrase is not None:
+            raise BadOption(
+                f"gallery {where} is not encrypted, so that no passphrase opens it: leave it out, or make a new "
+                "gallery with it."
+            )
+        return Vault(keys, sealed=False)
     if any(not 1 <= cost[name] <= largest for name, largest in LARGEST_COST.items()):
         raise BadData(f"gallery {where} asks for a scrypt cost of {cost}: {LARGEST_COST} at most is accepted.")
     if passphrase is None:
