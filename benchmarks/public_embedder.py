@@ -262,17 +262,13 @@ def through_isotrain(lfw: Path, names: list[str], embedder: Any, marks: Callable
 
     from isotrain.data.pictures import in_channels, read_picture
     from isotrain.vision.fivepoints import template_named
-    from isotrain.vision.similarity import cut, similarity
 
-    template, size = template_named(embedder.alignment), embedder.size
-    vectors = []
+    template, vectors = template_named(embedder.alignment), []
     for start in range(0, len(names), 64):
-        crops = []
-        for place, name in enumerate(names[start : start + 64], start):
-            picture = read_picture(lfw / name)
-            matrices = similarity(template.of(marks(picture, place)), template.at(size))
-            crops.append(cut(in_channels(picture, embedder.channels), matrices[None], size))
-        vectors.append(embedder.embed(torch.cat(crops)))
+        pictures = [read_picture(lfw / name) for name in names[start : start + 64]]
+        points = torch.stack([marks(picture, place) for place, picture in enumerate(pictures, start)])
+        coloured = [in_channels(picture, embedder.channels) for picture in pictures]
+        vectors.append(embedder.embed(template.crops(coloured, points, embedder.size)))
     return torch.cat(vectors).numpy()
 
 
@@ -295,48 +291,59 @@ def marks_of(run: Path) -> Callable[[Any, int], Any]:
 
 
 def compare(options: argparse.Namespace) -> None:
+    theirs = np.load(options.own)
+    own_unit = theirs["vectors"] / np.linalg.norm(theirs["vectors"], axis=1, keepdims=True)
+    ways = {
+        "the model's own: its package, Euclidean distance": theirs["vectors"],
+        "the same vectors, cosine": own_unit,
+        **ways_of_isotrain(options, theirs),
+    }
+    print(f"{int(theirs['found'].sum())} of {len(own_unit)} faces were found by the package's detector.")
+    print(table_of(options.lfw, theirs["names"].tolist(), ways, own_unit))
+
+
+def ways_of_isotrain(options: argparse.Namespace, theirs: Any) -> dict[str, Array]:
+    """Vectors through `--embedder`, with the landmarks of the package and with isotrain's own if they are there."""
     import torch
 
     from isotrain.faces.embedders import embedder_named
     from isotrain.vision.landmarks import CENTRE
+
+    embedder, names = embedder_named(options.onnx), theirs["names"].tolist()
+    print(f"{embedder.id}: {embedder.dims} numbers, crops of {embedder.size} pixels, alignment {embedder.alignment!r}.")
+    points = torch.from_numpy(theirs["points"]).float() + CENTRE  # dlib counts the centres of pixels
+    marking: dict[str, Callable[[Any, int], Any]] = {"the package's landmarks": lambda picture, place: points[place]}
+    if options.landmarks:
+        marking["isotrain's own landmarks"] = marks_of(options.landmarks)
+    return {
+        f"isotrain --embedder, {name}": through_isotrain(options.lfw, names, embedder, marks)
+        for name, marks in marking.items()
+    }
+
+
+def table_of(lfw: Path, names: list[str], ways: dict[str, Array], own_unit: Array) -> str:
+    """Accuracies of several ways to represent the pictures, the first of them the one that the others are held to."""
     from machine import table
 
-    pairs, theirs = pairs_of(options.lfw), np.load(options.own)
-    names = pictures_of(pairs)
-    if names != theirs["names"].tolist():
-        raise SystemExit(f"{options.own} was made of other pictures: make it again.")
+    pairs = pairs_of(lfw)
+    if names != pictures_of(pairs):
+        raise SystemExit("The vectors were made of other pictures: make them again.")
     places = {name: place for place, name in enumerate(names)}
     first, second = (np.array([places[pair[side]] for pair in pairs]) for side in (0, 1))
     same = np.array([pair[2] for pair in pairs])
-    embedder = embedder_named(options.onnx)
-
-    def euclidean(vectors: Array) -> Array:
-        return -np.linalg.norm(vectors[first] - vectors[second], axis=1)
-
-    own_unit = theirs["vectors"] / np.linalg.norm(theirs["vectors"], axis=1, keepdims=True)
-    points = torch.from_numpy(theirs["points"]).float() + CENTRE  # dlib counts the centres of pixels
-    ways: dict[str, tuple[Array, Array]] = {
-        "the model's own: its package, Euclidean distance": (euclidean(theirs["vectors"]), own_unit),
-        "the same vectors, cosine": (euclidean(own_unit), own_unit),
-    }
-    marking = {"isotrain --embedder, landmarks of the package": lambda picture, place: points[place]}
-    if options.landmarks:
-        marking["isotrain --embedder, isotrain's own landmarks"] = marks_of(options.landmarks)
-    for name, marks in marking.items():
-        vectors = through_isotrain(options.lfw, names, embedder, marks)
-        ways[name] = (euclidean(vectors), vectors)  # of vectors of length 1 it says the same as the cosine
-    rows, reference = [], accuracy(next(iter(ways.values()))[0], same)[2]
-    for name, (alike, vectors) in ways.items():
+    rows, reference = [], None
+    for name, vectors in ways.items():
+        # Of vectors of length 1 the distance says what the cosine says.
+        alike = -np.linalg.norm(vectors[first] - vectors[second], axis=1)
         mean, error, right = accuracy(alike, same)
+        reference = right if reference is None else reference
         against = f"{int((right & ~reference).sum())} / {int((~right & reference).sum())}"
-        cosine = np.median((vectors * own_unit).sum(1))
+        unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        cosine = np.median((unit * own_unit).sum(1))
         rows.append([name, f"{mean:.2%} ± {error:.2%}", f"{auc(alike, same):.4f}", against, f"{cosine:.4f}"])
-    header = ["way", "accuracy ± standard error", "AUC", "pairs won / lost", "cosine to the own vectors (median)"]
-    print(
-        f"{len(pairs)} pairs, {len(names)} pictures, {int(theirs['found'].sum())} faces found by the package; "
-        f"{embedder.id}"
-    )
-    print(table(header, rows))
+    header = [f"{len(pairs)} pairs of {len(names)} pictures", "accuracy ± standard error", "AUC", "pairs won / lost",
+              "cosine to the own vectors (median)"]  # fmt: skip
+    return table(header, rows)
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from torch import Tensor
 from isotrain.errors import BadCheckpoint, BadOption, MissingExtra
 from isotrain.faces.families import first_operators, guessed
 from isotrain.faces.parts import Alignment
-from isotrain.faces.pipelines import Pipeline, Ports, described, dims_of, read_sidecar, told
+from isotrain.faces.pipelines import Pipeline, Ports, dims_of, read_sidecar, told
 from isotrain.faces.vectors import bound, checked_crops, unit_vectors
 
 CHUNK = 32
@@ -52,8 +52,11 @@ class OnnxEmbedder:
         sidecar = path.with_suffix(".json")
         if sidecar.is_file():
             self.pipeline = read_sidecar(sidecar, path.stem, ports)
-        elif ports.card:
-            self.pipeline = described(_exported(path, ports.card), path.stem, ports, str(path))
+        elif ports.task:
+            raise BadOption(
+                f"{path} was exported by isotrain from a run of {ports.task!r}: give the run's folder itself as the "
+                "embedder. What was exported may give people instead of vectors."
+            )
         else:
             self.pipeline = guessed(path, ports, lambda: first_operators(content), tell)
         pipeline: Pipeline = self.pipeline
@@ -152,21 +155,13 @@ def _ports(path: Path, session: Any) -> tuple[Ports, torch.dtype]:
         found = json.loads(card) if card else {}
     except ValueError:  # not isotrain's own: another program may call something a card, too
         found = {}
-    ours = found if isinstance(found, dict) and "task" in found else {}
-    return Ports(_shape(inputs[0].shape), outputs, ours), TYPES[inputs[0].type]
+    task = str(found["task"]) if isinstance(found, dict) and "task" in found else None
+    return Ports(_shape(inputs[0].shape), outputs, task), TYPES[inputs[0].type]
 
 
 def _shape(shape: Any) -> tuple[int | None, ...]:
     """Names stand for sizes that are free."""
     return tuple(side if isinstance(side, int) and side > 0 else None for side in shape or ())
-
-
-def _exported(path: Path, card: Mapping[str, Any]) -> dict[str, Any]:
-    """What the sidecar of a model that isotrain exported would say: its nets take values in [0, 1]."""
-    if card["task"] != "faces" or not {"channels", "alignment"} <= set(card):
-        raise BadOption(f"{path} was exported from a run of {card['task']!r}: an embedder is one of 'faces'.")
-    channels = "grey" if card["channels"] == 1 else "rgb"
-    return {"channels": channels, "mean": 0.0, "std": 255.0, "alignment": card["alignment"]}
 
 
 def _line(error: Exception) -> str:

@@ -58,12 +58,12 @@ class Ports(NamedTuple):
     Attributes:
         input: shape of its input.
         outputs: shapes of its outputs, by name.
-        card: of the task, where isotrain exported the model.
+        task: of the run that it was exported from, where isotrain did so.
     """
 
     input: tuple[int | None, ...]
     outputs: dict[str, tuple[int | None, ...]]
-    card: Mapping[str, Any]
+    task: str | None = None
 
 
 @dataclass(frozen=True)
