@@ -21,6 +21,7 @@ TWINS: dict[str, tuple[str, str, tuple[int, int, int]]] = {
     "localise": ("labels", "clutter_dataset", (1000, 200, 200)),
     "detect": ("boxes", "scene_dataset", (120, 24, 24)),
     "masks": ("masks", "scene_dataset", (120, 24, 24)),
+    "finder": ("boxes", "crowd_dataset", (120, 24, 24)),
 }
 """What a task needs to know of pictures, its twin in `isotrain.data.synthetic`, and how many samples to try it on: to
 learn from, held out, to test on.

@@ -12,6 +12,9 @@ TASKS = {
     "localise": "isotrain.tasks.localise:Localise",
     "detect": "isotrain.tasks.detect:Detect",
     "masks": "isotrain.tasks.masks:Masks",
+    "finder": "isotrain.tasks.finder:FindFaces",
+    "landmarks": "isotrain.tasks.landmarks:Landmarks",
+    "faces": "isotrain.tasks.faces:Faces",
 }
 
 

@@ -41,6 +41,9 @@ RECIPES: dict[str, Plan] = {
     "localise": Plan(epochs=30, batch=32),
     "detect": Plan(epochs=30, batch=8),
     "masks": Plan(epochs=30, batch=16),
+    "finder": Plan(epochs=30, batch=32),
+    "landmarks": Plan(epochs=100, batch=32),
+    "faces": Plan(epochs=60, batch=64),
 }
 
 

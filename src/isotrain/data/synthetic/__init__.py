@@ -7,6 +7,7 @@ draw comes from the generator made of these.
 from isotrain.data.synthetic.caption import caption_of
 from isotrain.data.synthetic.clutter import clutter_dataset, clutter_digits
 from isotrain.data.synthetic.coco import write_coco
+from isotrain.data.synthetic.crowd import crowd_dataset
 from isotrain.data.synthetic.faces import face_photo, face_picture, faces_dataset, write_people
 from isotrain.data.synthetic.folders import write_folders
 from isotrain.data.synthetic.scene import scene_dataset, scenes
@@ -17,6 +18,7 @@ __all__ = [
     "caption_of",
     "clutter_dataset",
     "clutter_digits",
+    "crowd_dataset",
     "face_photo",
     "face_picture",
     "faces_dataset",
