@@ -84,8 +84,8 @@ class Database(Protocol):
         """Make the index of nearest neighbours anew, where the database has one."""
         ...
 
-    def nearest(self, vector: NDArray[np.float32], k: int) -> list[tuple[int, float]]:
-        """Faces and similarities by the index, nearest first; not exact. Inside of a transaction."""
+    def nearest(self, vector: NDArray[np.float32], k: int) -> list[tuple[int, int | None, float]]:
+        """Faces, whose they are, and similarities by the index, nearest first; not exact."""
         ...
 
     def shred(self) -> bool:

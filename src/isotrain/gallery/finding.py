@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from threading import RLock
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,7 +21,9 @@ from isotrain.gallery.vault import Vault
 Of = Literal["people", "faces"]
 FACES_A_PERSON = 4
 """How many faces are looked at first for each person that is wanted; more where that is not enough."""
-LARGEST_BREADTH = 1000  # pgvector's limit of hnsw.ef_search
+LARGEST_BREADTH = 1000  # of an index; pgvector looks at no more
+Found = tuple[int, int | None, float]
+"""A face, whose it is, and how similar."""
 
 
 class Finder:
@@ -41,13 +44,17 @@ class Finder:
         if k < 1 or of not in get_args(Of):
             raise BadOption(f"search takes k of 1 at least and of='people' or 'faces', not k={k}, of={of!r}.")
         queries = checked_vectors(vectors)
-        with self._lock, self._database.reading():
-            if self._faces.bind(model, queries.shape[1]) is None:
-                return [[] for _ in queries]
+        with self._lock:
             if not exact and self._database.approximate:
+                # One statement each: what the server does meanwhile does not tear a single answer.
+                if self._faces.bind(model, queries.shape[1]) is None:
+                    return [[] for _ in queries]
                 return self._answers(queries, k, of, self._by_index, LARGEST_BREADTH)
-            matrix = self._fresh(queries.shape[1])
-            return self._answers(queries, k, of, matrix.nearest, matrix.count)
+            with self._database.reading():
+                if self._faces.bind(model, queries.shape[1]) is None:
+                    return [[] for _ in queries]
+                matrix = self._fresh(queries.shape[1])
+                return self._answers(queries, k, of, partial(self._in_memory, matrix), matrix.count)
 
     def table(self) -> FaceTable:
         """`Gallery.table`."""
@@ -69,36 +76,51 @@ class Finder:
             self._matrix.add(*self._database.read_vectors(self._vault, known))
         return self._matrix
 
-    def _by_index(self, queries: NDArray[np.float32], k: int) -> tuple[Any, Any]:
-        found = [self._database.nearest(query, k) for query in queries]
-        return [[face for face, _ in row] for row in found], [[value for _, value in row] for row in found]
+    def _by_index(self, queries: NDArray[np.float32], k: int) -> list[list[Found]]:
+        return [self._database.nearest(query, k) for query in queries]
+
+    def _in_memory(self, matrix: Matrix, queries: NDArray[np.float32], k: int) -> list[list[Found]]:
+        faces, similarities = matrix.nearest(queries, k)
+        asked = np.unique(faces).tolist()
+        whose = dict(rows_of(self._database, "SELECT id, person FROM faces WHERE id IN ({})", asked))
+        return [
+            [(face, whose[face], value) for face, value in zip(ids, values, strict=True)]
+            for ids, values in zip(faces.tolist(), similarities.tolist(), strict=True)
+        ]
 
     def _answers(
-        self, queries: NDArray[np.float32], k: int, of: Of, nearest: Callable[..., tuple[Any, Any]], most: int
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        of: Of,
+        nearest: Callable[[NDArray[np.float32], int], list[list[Found]]],
+        most: int,
     ) -> list[list[Hit]]:
         """Of people, the search is widened until everybody wanted has shown up or all faces were looked at."""
-        chosen: list[list[tuple[int, int | None, float]]] = [[] for _ in queries]
-        open_rows, width = list(range(len(queries))), k if of == "faces" else k * FACES_A_PERSON
-        while open_rows:
-            faces, similarities = nearest(queries[open_rows], min(width, most))
-            asked = sorted({int(face) for row in faces for face in row})
-            whose = dict(rows_of(self._database, "SELECT id, person FROM faces WHERE id IN ({})", asked))
-            for row, ids, values in zip(open_rows, faces, similarities, strict=True):
-                found = [(int(face), whose[int(face)], float(value)) for face, value in zip(ids, values, strict=True)]
-                chosen[row] = found[:k] if of == "faces" else _once(found, k)
+        chosen: list[list[Found]] = [[] for _ in queries]
+        left, width = list(range(len(queries))), k if of == "faces" else k * FACES_A_PERSON
+        while left:
+            for row, found in zip(left, nearest(queries[left], min(width, most)), strict=True):
+                chosen[row] = found if of == "faces" else _once(found, k)
             enough = of == "faces" or width >= most
-            open_rows = [] if enough else [row for row in open_rows if len(chosen[row]) < k]
+            left = [] if enough else [row for row in left if len(chosen[row]) < k]
             width *= 8
-        people = self._people.records(sorted({person for row in chosen for _, person, _ in row if person is not None}))
+        hit = sorted({person for row in chosen for _, person, _ in row if person is not None})
+        people = self._people.records(hit) if hit else {}
+        # By the index alone: who was forgotten between the two statements is no answer.
         return [
-            [Hit(face, None if person is None else people[person], value) for face, person, value in row]
+            [
+                Hit(face, None if person is None else people[person], value)
+                for face, person, value in row
+                if person is None or person in people
+            ]
             for row in chosen
         ]
 
 
-def _once(found: list[tuple[int, int | None, float]], k: int) -> list[tuple[int, int | None, float]]:
+def _once(found: list[Found], k: int) -> list[Found]:
     """Everybody by their nearest face."""
-    nearest: dict[int, tuple[int, int | None, float]] = {}
+    nearest: dict[int, Found] = {}
     for hit in found:
         if hit[1] is not None:
             nearest.setdefault(hit[1], hit)

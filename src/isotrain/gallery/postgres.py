@@ -33,6 +33,7 @@ UNSAMPLED = {
 }
 LINKS, BUILD_BREADTH, SEARCH_BREADTH = 16, 64, 80
 """HNSW's m, ef_construction and ef_search (Malkov and Yashunin 2018): benchmarks/gallery.py says what they give."""
+LARGEST_BREADTH = 1000  # pgvector's limit of ef_search
 
 
 class Postgres:
@@ -57,7 +58,7 @@ class Postgres:
             ) from error
         self._errors, self._register = psycopg.Error, pgvector.psycopg.register_vector
         self._lock = RLock()
-        self.where, self.approximate = "on PostgreSQL", False
+        self.where, self.approximate, self._breadth = "on PostgreSQL", False, 0
         with self._clearly():
             parts = conninfo_to_dict(url)
             self.where = f"postgresql://{parts.get('host', '')}/{parts.get('dbname', '')}"
@@ -185,14 +186,20 @@ class Postgres:
         )
         self.rows("ALTER INDEX vectors_nearest ALTER COLUMN 1 SET STATISTICS 0")
 
-    def nearest(self, vector: NDArray[np.float32], k: int) -> list[tuple[int, float]]:
-        """Faces and similarities by the index, nearest first; not exact. Inside of a transaction."""
-        self.rows(f"SET LOCAL hnsw.ef_search = {min(1000, max(SEARCH_BREADTH, int(k)))}")
+    def nearest(self, vector: NDArray[np.float32], k: int) -> list[tuple[int, int | None, float]]:
+        """Faces, whose they are, and similarities by the index, nearest first; not exact."""
+        breadth = min(LARGEST_BREADTH, max(SEARCH_BREADTH, int(k)))
+        if breadth != self._breadth:
+            self.rows(f"SET hnsw.ef_search = {breadth}")
+            self._breadth = breadth
+        # Inner query first: a join would keep the planner from the index.
         typed = f"vector::vector({len(vector)})"
-        return self.rows(
-            f"SELECT face, -({typed} <#> ?::vector) FROM vectors ORDER BY {typed} <#> ?::vector LIMIT ?",
+        found = self.rows(
+            f"SELECT n.face, f.person, n.similarity FROM (SELECT face, -({typed} <#> ?::vector) AS similarity "
+            f"FROM vectors ORDER BY {typed} <#> ?::vector LIMIT ?) n JOIN faces f ON f.id = n.face",
             (vector, vector, int(k)),
         )
+        return sorted(found, key=lambda row: (-row[2], row[0]))
 
     def shred(self) -> bool:
         """Write every table and index anew, so that nothing of deleted rows is left in them.

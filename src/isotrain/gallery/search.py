@@ -10,45 +10,45 @@ best by that bound, usually some dozens, is compared by its floats. The answer i
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
 # 7 bits, not 8: processors without VNNI add two products in 16 bits, and 8 bits would overflow there.
 LARGEST = 63
 QUERIES_AT_ONCE = 8
+BLOCK = 1024  # vectors that fit a processor's cache while they are rounded
 # What float32 sums of D products may be off by; D is some hundreds.
 ROUNDING = 1e-4
 
 
-class Codes(NamedTuple):
-    """Vectors as whole numbers.
+def code(vectors: NDArray[np.float32], numbers: NDArray[np.int8], scales: NDArray[np.float32]) -> float:
+    """Write vectors [n, D] as whole numbers in [-63, 63], of which `scales` times are nearly the vector.
 
-    Attributes:
-        numbers: [n, D] int8 in [-63, 63].
-        scales: [n] float32; scales times numbers is nearly the vector.
-        error: length of the largest difference.
+    Args:
+        vectors: [n, D].
+        numbers: [n, D], written.
+        scales: [n], written.
+
+    Returns:
+        The length of the largest difference.
+
+    >>> numbers, scales = np.zeros((1, 2), np.int8), np.zeros(1, np.float32)
+    >>> error = code(np.array([[1.0, -0.25]], np.float32), numbers, scales)
+    >>> numbers.tolist(), round(error, 4)
+    ([[63, -16]], 0.004)
     """
-
-    numbers: NDArray[np.int8]
-    scales: NDArray[np.float32]
-    error: float
-
-
-def coded(vectors: NDArray[np.float32]) -> Codes:
-    """Vectors [n, D] as whole numbers.
-
-    >>> coded(np.array([[1.0, -0.25]], np.float32)).numbers.tolist()
-    [[63, -16]]
-    """
-    scales = np.abs(vectors).max(1) / LARGEST
-    scales[scales == 0] = 1
-    scaled = vectors / scales[:, None]
-    rounded = np.rint(scaled)
-    scaled -= rounded
-    errors = np.sqrt(np.einsum("nd,nd->n", scaled, scaled)) * scales
-    return Codes(rounded.astype(np.int8), scales, float(errors.max(initial=0)))
+    largest = 0.0
+    for start in range(0, len(vectors), BLOCK):
+        block = slice(start, start + BLOCK)
+        scaled = vectors[block]
+        scale = np.maximum(scaled.max(1), -scaled.min(1)) / np.float32(LARGEST)
+        scale[scale == 0] = 1
+        scaled = scaled / scale[:, None]
+        rounded = np.rint(scaled)
+        numbers[block], scales[block] = rounded, scale
+        scaled -= rounded
+        largest = max(largest, float((np.einsum("nd,nd->n", scaled, scaled) * np.square(scale)).max()))
+    return float(np.sqrt(largest))
 
 
 class Matrix:
@@ -80,21 +80,23 @@ class Matrix:
         return self._vectors[: self.count]
 
     def add(self, faces: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
-        """Take in vectors [n, D] of faces [n]."""
+        """Take in vectors [n, D] of faces [n]; they are not copied if they are the first."""
         start, self.count = self.count, self.count + len(faces)
-        if self.count > len(self._faces):
+        if start == 0:
+            self._faces, self._vectors = faces, vectors
+            self._numbers, self._scales = np.empty(vectors.shape, np.int8), np.empty(len(faces), np.float32)
+        elif self.count > len(self._faces):
             # A fifth more than is needed, so that faces that come one by one do not copy everything each time.
-            room = self.count if start == 0 else self.count + self.count // 5
+            room = self.count + self.count // 5
             for name in ("_faces", "_vectors", "_numbers", "_scales"):
                 old = getattr(self, name)
                 larger = np.empty((room, *old.shape[1:]), old.dtype)
                 larger[:start] = old[:start]
                 setattr(self, name, larger)
-        codes = coded(vectors)
         new = slice(start, self.count)
-        self._faces[new], self._vectors[new] = faces, vectors
-        self._numbers[new], self._scales[new] = codes.numbers, codes.scales
-        self._error = max(self._error, codes.error)
+        if start:
+            self._faces[new], self._vectors[new] = faces, vectors
+        self._error = max(self._error, code(vectors, self._numbers[new], self._scales[new]))
 
     def nearest(self, queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """The k most similar faces of each query, most similar first; the older face where two are equal.
@@ -116,12 +118,13 @@ class Matrix:
         scales = torch.from_numpy(self._scales[: self.count])
         for start in range(0, len(queries), QUERIES_AT_ONCE):
             some = queries[start : start + QUERIES_AT_ONCE]
-            codes = coded(some)
-            products = torch._int_mm(torch.from_numpy(codes.numbers), numbers.T)
+            asked, scale = np.empty(some.shape, np.int8), np.empty(len(some), np.float32)
+            error = code(some, asked, scale)
+            products = torch._int_mm(torch.from_numpy(asked), numbers.T)
             for row in range(len(some)):
-                rough = products[row] * scales * float(codes.scales[row])
+                rough = products[row] * scales * float(scale[row])
                 # |<v,q> - <v',q'>| <= |v - v'| |q| + |v'| |q - q'|, and |v'| <= 1 + |v - v'|.
-                bound = self._error + (1 + self._error) * codes.error + ROUNDING
+                bound = self._error + (1 + self._error) * error + ROUNDING
                 least = torch.topk(rough, k, sorted=False).values.min() - 2 * bound
                 possible = torch.nonzero(rough >= least)[:, 0].numpy()
                 exact = self._vectors[possible] @ some[row]

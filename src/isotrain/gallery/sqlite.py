@@ -153,7 +153,7 @@ class Sqlite:
     def index(self, dims: int) -> None:
         """There is none: the search is exact."""
 
-    def nearest(self, vector: NDArray[np.float32], k: int) -> list[tuple[int, float]]:
+    def nearest(self, vector: NDArray[np.float32], k: int) -> list[tuple[int, int | None, float]]:
         """There is no index.
 
         Raises:
