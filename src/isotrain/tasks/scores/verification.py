@@ -125,6 +125,8 @@ def auc(curve: Roc) -> float:
 def auc_interval(similarities_p: ArrayLike, same_p: ArrayLike) -> Rate:
     """The area with its 95 % interval by the variance of its structural components, O(p log p).
 
+    Where no pair is out of order that variance is 0, and the interval says nothing.
+
     Raises:
         BadData: see `checked`.
 
