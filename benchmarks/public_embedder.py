@@ -272,20 +272,27 @@ def through_isotrain(lfw: Path, names: list[str], embedder: Any, marks: Callable
     return torch.cat(vectors).numpy()
 
 
-def marks_of(run: Path) -> Callable[[Any, int], Any]:
-    """Landmarks by a run of isotrain's, in LFW's central box."""
+def marks_of(run: Path, detector: str | None) -> Callable[[Any, int], Any]:
+    """Landmarks by a run of isotrain's, in the central face that a detector finds, or in LFW's central box."""
     import torch
 
+    from isotrain.faces.detectors import detector_named
     from isotrain.tasks.landmarks import square_in
     from isotrain.train.rundir import load_run
 
     task: Any
     task, net, _ = load_run(run)
-    squares = square_in(torch.tensor([central()]))
+    finder = None if detector is None else detector_named(detector)
+    middle = torch.tensor([central()])
 
     def marked(picture: Any, place: int) -> Any:
+        boxes = middle
+        if finder is not None:
+            found = finder.find([picture])[0].boxes
+            inside = ((found[:, :2] < SIDE / 2) & (found[:, 2:] > SIDE / 2)).all(1)
+            boxes = found[inside][:1] if bool(inside.any()) else middle
         with torch.no_grad():
-            return task.mark(net, picture, squares)[0][0]
+            return task.mark(net, picture, square_in(boxes))[0][0]
 
     return marked
 
@@ -314,7 +321,8 @@ def ways_of_isotrain(options: argparse.Namespace, theirs: Any) -> dict[str, Arra
     points = torch.from_numpy(theirs["points"]).float() + CENTRE  # dlib counts the centres of pixels
     marking: dict[str, Callable[[Any, int], Any]] = {"the package's landmarks": lambda picture, place: points[place]}
     if options.landmarks:
-        marking["isotrain's own landmarks"] = marks_of(options.landmarks)
+        box = f"detector {options.detector}" if options.detector else "LFW's box"
+        marking[f"{box}, isotrain's own landmarks"] = marks_of(options.landmarks, options.detector)
     return {
         f"isotrain --embedder, {name}": through_isotrain(options.lfw, names, embedder, marks)
         for name, marks in marking.items()
@@ -362,6 +370,7 @@ def main() -> None:
     one.add_argument("onnx", type=Path)
     one.add_argument("own", type=Path, help="what `own` wrote")
     one.add_argument("--landmarks", type=Path, help="a run of `isotrain train landmarks`: one more row")
+    one.add_argument("--detector", help="name, run or ONNX file that finds the faces for them; LFW's box without")
     one.set_defaults(run=compare)
     options = parser.parse_args()
     options.run(options)

@@ -136,6 +136,7 @@ def main() -> None:
             one.add_argument(name, type=Path)
         if step is compare:
             one.add_argument("--landmarks", type=Path, help="a run of `isotrain train landmarks`: one more row")
+            one.add_argument("--detector", help="what finds the faces for them; LFW's box without")
         one.set_defaults(run=step)
     options = parser.parse_args()
     options.run(options)
