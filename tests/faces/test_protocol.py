@@ -35,7 +35,7 @@ def vectors_of(pictures, noise=0.5, dims=12, seed=0):
 
 def test_view_2_by_hand():
     pairs = make_pairs(PEOPLE, 12, seed=1, folds=4)
-    vectors = vectors_of(pairs.pictures, noise=1.2)
+    vectors = vectors_of(pairs.pictures, noise=0.9)
     found = verify(pairs, vectors, UNRESTRICTED, data="LFW")
     similarities = Cosine().pairs(vectors[pairs.first], vectors[pairs.second])
     rates = []
