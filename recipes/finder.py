@@ -1,11 +1,11 @@
 """Makes the face detector that isotrain ships, from portraits, films' frames and pictures of anything.
 
-    python recipes/finder.py --data DATA --out runs/finder --minutes 30
+    python recipes/finder.py --data DATA --out runs/finder --people half
 
 DATA holds lfw/ (Name/Name_0001.jpg, the face in the middle), ytfaces/ (frames with 68 landmarks) and coco_mini/ (COCO's
 layout), of which the parts for training are used, and cifar10/. At the edge of a portrait others may stand whom nobody
-labelled. A first, short run leaves the edges out; what it finds there is left out in the second, which goes on
-from it, and the rest of the edges is learned as what is no face.
+labelled. A first round leaves the edges out. What its net finds there is left out in the second, which goes on from it,
+and the rest of the edges is learned as what is no face; so does the third with the second's.
 """
 
 from __future__ import annotations
@@ -40,47 +40,48 @@ centre, ytfaces 1.125 of the landmarks' longer side, 0.183 of it higher; medians
 """
 CROPS, CROP = 12, 320
 """Parts cut from each picture of COCO, and their longest side."""
+ROUNDS = (300, 650, 600)
+"""Steps."""
 DOUBT = 0.7
 """Score from which on a find at the edge of a portrait may be somebody."""
 
 
 def main() -> None:
-    """Reads the data, trains twice, writes the run."""
+    """Reads the data, trains round after round, writes the last round's run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
     parser.add_argument(
-        "--out", type=Path, required=True, help="run folder of the second training; OUT-first for the first"
+        "--out", type=Path, required=True, help="run folder of the last round; OUT-1, OUT-2 of those before"
     )
     parser.add_argument(
-        "--people", choices=("all", "half"), default="all", help="of LFW: half leaves every other one out"
+        "--people", choices=("all", "half"), default="half", help="of LFW: half leaves every other one out"
     )
-    parser.add_argument(
-        "--minutes", type=float, default=30.0, help="of the second training; the first takes a fifth more"
-    )
+    parser.add_argument("--steps", type=int, nargs="+", default=ROUNDS, help="of each round")
+    parser.add_argument("--minutes", type=float, help="of each round, at most")
+    parser.add_argument("--after", type=Path, help="a finder's run folder that the first round goes on from")
     parser.add_argument("--optimizer", default="riemannian")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--first", type=Path, help="a finder's run folder to take for the first")
     asked = parser.parse_args()
     portraits = lfw(asked.data / "lfw")
     people = sorted({sample.group for sample in portraits})
     chosen = set(people if asked.people == "all" else people[::2])
     kept_out = set(sorted(chosen)[::20])  # these choose the weights
+    portraits = [sample for sample in portraits if sample.group in chosen]
     rest = [*frames(asked.data / "ytfaces", "training"), *grounds(asked.data, asked.seed)]
-    plan = replace(
-        recipe("finder"), epochs=100, minutes=asked.minutes, optimizer=asked.optimizer, seed=asked.seed, judges=300
-    )
-    first = asked.first
-    if first is None:
-        first = asked.out.with_name(asked.out.name + "-first")
-        train(_dataset(portraits, chosen, kept_out, rest), first, replace(plan, minutes=asked.minutes / 5))
-    portraits = edged([sample for sample in portraits if sample.group in chosen], first)
-    train(_dataset(portraits, chosen, kept_out, rest), asked.out, plan, first)
+    plan = replace(recipe("finder"), minutes=asked.minutes, optimizer=asked.optimizer, seed=asked.seed, judges=300)
+    before: Path | None = asked.after
+    for turn, steps in enumerate(asked.steps, 1):
+        out = asked.out if turn == len(asked.steps) else asked.out.with_name(f"{asked.out.name}-{turn}")
+        if before is not None:
+            portraits = edged(portraits, before)
+        train(_dataset(portraits, kept_out, rest), out, plan, steps, before)
+        before = out
 
 
-def train(dataset: Dataset, out: Path, plan: Plan, begin: Path | None = None) -> None:
-    """One run, from new weights or those of another run."""
-    task = FindFaces(FindFaces.plan(dataset, {}))
-    folder = RunFolder(out)
+def train(dataset: Dataset, out: Path, plan: Plan, steps: int, begin: Path | None) -> None:
+    """One round, from new weights or those of another run."""
+    task, folder = FindFaces(FindFaces.plan(dataset, {})), RunFolder(out)
+    plan = replace(plan, epochs=steps / max(1, len(dataset.train) // plan.batch))
     training = Training(task, dataset, folder, plan)
     if begin is not None:
         RunFolder(begin).read_weights(training.net)
@@ -89,12 +90,12 @@ def train(dataset: Dataset, out: Path, plan: Plan, begin: Path | None = None) ->
     print(json.dumps(training.run(progress=True).to_dict()))
 
 
-def _dataset(portraits: list[Sample], chosen: set[str], kept_out: set[str], rest: list[Sample]) -> Dataset:
-    learned = [sample for sample in portraits if sample.group in chosen - kept_out]
-    held_out = [sample for sample in portraits if sample.group in kept_out]
-    held_out += rest[::20]
-    rest = [sample for place, sample in enumerate(rest) if place % 20]
-    return Dataset(("face",), [*learned, *rest], held_out, source="lfw, ytfaces, coco_mini, cifar10", format="faces")
+def _dataset(portraits: list[Sample], kept_out: set[str], rest: list[Sample]) -> Dataset:
+    learned = [sample for sample in portraits if sample.group not in kept_out] + [
+        sample for place, sample in enumerate(rest) if place % 20
+    ]
+    held_out = [sample for sample in portraits if sample.group in kept_out] + rest[::20]
+    return Dataset(("face",), learned, held_out, source="lfw, ytfaces, coco_mini, cifar10", format="faces")
 
 
 def lfw(folder: Path) -> list[Sample]:

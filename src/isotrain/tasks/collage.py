@@ -8,14 +8,12 @@ Letters: k boxes; a picture is [h, w], grey.
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -105,13 +103,14 @@ class Pose(NamedTuple):
         >>> Pose((5.0, 5.0), (50.0, 50.0), 2.0, 1.0, True).squares(np.array([[4, 4, 6, 6]], np.float32)).tolist()
         [[48.0, 48.0, 52.0, 52.0]]
         """
-        middle = self.points((boxes[:, :2] + boxes[:, 2:]) / 2)
+        middle = self.points((boxes[:, :2] + boxes[:, 2:]) * np.float32(0.5))
         half = (boxes[:, 2:] - boxes[:, :2]) / 2 * np.float32(self.scale)
         return np.concatenate([middle - half, middle + half], 1)
 
     def around(self, boxes: Boxes) -> Boxes:
         """Boxes [k, 4] around the turned ones."""
-        corners = self.points(boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2))
+        edges: Boxes = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]]
+        corners = self.points(edges.reshape(-1, 4, 2))
         return np.concatenate([corners.min(1), corners.max(1)], 1)
 
 
@@ -313,37 +312,6 @@ def _ground(others: list[Source], rng: np.random.Generator, size: int) -> Tensor
             rng.normal(rng.uniform(60, 190), rng.uniform(5, 60), (1, 1, cells, cells)).astype(np.float32)
         )
     return F.interpolate(ends, (size, size), mode="bilinear", align_corners=True)[0, 0].clamp(0, 255)
-
-
-def developed(canvases_nhw: Tensor, rng: np.random.Generator) -> Tensor:
-    """Scenes [n, S, S] in [0, 255] as a camera might have kept them: contrast, brightness, bend, blur, noise, JPEG."""
-    n = len(canvases_nhw)
-
-    def draws(low: float, high: float) -> Tensor:
-        return torch.from_numpy(rng.uniform(low, high, (n, 1, 1)).astype(np.float32))
-
-    middle = canvases_nhw.mean((1, 2), keepdim=True)
-    x_nhw = ((canvases_nhw - middle) * torch.exp2(draws(-1.2, 0.4)) + middle + draws(-45, 45)).clamp(0, 255)
-    x_nhw = 255 * (x_nhw / 255).pow(torch.exp2(draws(-0.6, 0.6)))
-    for place in np.flatnonzero(rng.random(n) < 0.3):
-        size = x_nhw.shape[-1]
-        small = int(size * rng.uniform(0.4, 0.8))
-        x = F.interpolate(x_nhw[None, None, place], (small, small), mode="bilinear", antialias=True)
-        x_nhw[place] = F.interpolate(x, (size, size), mode="bilinear")[0, 0]
-    for place in np.flatnonzero(rng.random(n) < 0.35):
-        noise = rng.standard_normal(x_nhw.shape[1:], np.float32)
-        x_nhw[place] += torch.from_numpy(noise) * float(rng.uniform(1, 12))
-    x_nhw = x_nhw.clamp(0, 255)
-    for place in np.flatnonzero(rng.random(n) < 0.35):
-        x_nhw[place] = _coded(x_nhw[place], int(rng.integers(15, 85)))
-    return x_nhw
-
-
-def _coded(x_hw: Tensor, quality: int) -> Tensor:
-    """What JPEG leaves of a picture in [0, 255]."""
-    content = io.BytesIO()
-    Image.fromarray(x_hw.round().to(torch.uint8).numpy()).save(content, "jpeg", quality=quality)
-    return torch.from_numpy(np.array(Image.open(content), np.float32))
 
 
 def _pixels(box: Boxes, size: int) -> tuple[int, int, int, int]:

@@ -29,7 +29,8 @@ from isotrain.nets.finder import Finder, squares_of
 from isotrain.progress import Tick
 from isotrain.tasks.base import Batch, Card, Likelihoods, Prediction, Scores, Task
 from isotrain.tasks.cells import truth_of
-from isotrain.tasks.collage import Source, compose, developed, source_of
+from isotrain.tasks.collage import Source, compose, source_of
+from isotrain.tasks.developing import developed
 from isotrain.tasks.measured import channels_of
 from isotrain.tasks.objects import mean_of, smooth_l1
 from isotrain.tasks.scores import voc
@@ -114,17 +115,17 @@ class FindFaces(Task):
     def load(self, sample: Sample) -> Source:
         """The picture and its smaller copies, its faces and what is unknown of it."""
         picture = read_picture(sample.picture)
+        height, width = picture.shape[1:]
         for thing in sample.things:
-            if not len(clean(torch.tensor([thing.box]), *picture.shape[1:], smallest=1e-3)[0]):
-                height, width = picture.shape[1:]
+            if not len(clean(torch.tensor([thing.box]), height, width, smallest=1e-3)[0]):
                 raise BadData(
                     f"{thing.where or sample.name}: box {list(thing.box)} has no area inside of its picture, "
                     f"{width} x {height} pixels; `isotrain data check` names all of its kind."
                 )
         faces = [_square(thing) for thing in sample.things if not thing.crowd]
         unknown = [thing.box for thing in sample.things if thing.crowd]
-        boxes = (np.array(kind, np.float32).reshape(-1, 4) for kind in (faces, unknown))
-        return source_of(picture, *boxes, sample.name)
+        faces_k4, unknown_m4 = (np.array(kind, np.float32).reshape(-1, 4) for kind in (faces, unknown))
+        return source_of(picture, faces_k4, unknown_m4, sample.name)
 
     def batch(self, loaded: Sequence[Source], generator: torch.Generator | None) -> Batch:
         """A scene about each picture, made with the others'; the same ones again if there is no generator."""
@@ -296,4 +297,5 @@ def _beside(there: There, boxes: Tensor) -> Tensor:
     right = (box_iou(boxes, faces) >= 0.5).any(1)
     middle = ((boxes[:, :2] + boxes[:, 2:]) / 2)[:, None]
     excused = ((middle >= unknown[:, :2]) & (middle < unknown[:, 2:])).all(-1).any(1)
-    return ~right & ~excused
+    wrong: Tensor = ~right & ~excused
+    return wrong

@@ -13,6 +13,8 @@ from isotrain.progress import Tick
 
 MOST = 6
 """People in a photo, at most."""
+SMALLEST = 26.4
+"""Pixels along and across that a person takes, at least: `face_photo` draws no face below 12."""
 EMPTY = 5
 """One photo in so many shows nobody."""
 SMALLEST_SIZE = 64
@@ -53,7 +55,8 @@ def _photo(place: int, seed: int, size: int) -> Sample:
     rng = generator(Twin.FACES, seed, Part.HELD_OUT, place)
     if place % EMPTY == EMPTY - 1:
         return Sample(developed(rng, ground(rng, size)), name=f"photo-{place}")
-    people = [MOST * place + turn for turn in range(int(rng.integers(1, MOST + 1)))]
+    room = int(size / SMALLEST) ** 2
+    people = [MOST * place + turn for turn in range(int(rng.integers(1, min(MOST, room) + 1)))]
     photo = face_photo(people, seed, size, place)
     things = tuple(_thing(box) for box in photo.boxes)
     return Sample(photo.picture, (), things, f"photo-{place}")
