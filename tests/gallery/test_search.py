@@ -103,15 +103,16 @@ def test_people_come_once_by_their_nearest_face(gallery):
 
 
 def test_the_index_of_the_server_finds_nearly_all(postgres):
-    vectors = crowd(1, 300, 5, 32, 0.8)
+    vectors = crowd(1, 150, 5, 32, 0.8)
     with open_gallery(postgres) as gallery:
         ids = gallery.add(in_one_photo_each(vectors), MODEL)
-        gallery.arrange([Group(ids[i : i + 5], new=True) for i in range(0, 1500, 5)])
+        gallery.arrange([Group(ids[i : i + 5], new=True) for i in range(0, 750, 5)])
         gallery.reindex()
         gallery._database.rows("SET enable_seqscan = off")  # with so few the server would rather look at all of them
-        queries = crowd(1, 300, 5, 32, 0.9)[::30]
+        queries = crowd(1, 150, 5, 32, 0.9)[::30]
         plan = gallery._database.rows(
-            "EXPLAIN SELECT face FROM vectors ORDER BY vector::vector(32) <#> ?::vector LIMIT 5", (queries[0],)
+            "EXPLAIN SELECT face FROM vectors ORDER BY vector::halfvec(32) <#> ?::vector::halfvec(32) LIMIT 5",
+            (queries[0],),
         )
         assert "vectors_nearest" in str(plan)
         exact = gallery.search(queries, k=5, model=MODEL, of="faces")
@@ -123,6 +124,15 @@ def test_the_index_of_the_server_finds_nearly_all(postgres):
         assert np.mean(common) / 5 > 0.95
         assert nearly[0][0].similarity == pytest.approx(exact[0][0].similarity, abs=1e-6)
         assert gallery.search(queries[0], k=2, model=MODEL, exact=False)[0][0].person is not None
+
+
+def test_vectors_too_long_for_an_index_are_searched_all_the_same(postgres):
+    vectors = unit(0, 3, 4096)
+    with open_gallery(postgres) as gallery:
+        gallery.add(in_one_photo_each(vectors), "deep:1")
+        for exact in (True, False):
+            hits = gallery.search(vectors[1], 2, model="deep:1", of="faces", exact=exact)[0]
+            assert [hit.similarity for hit in hits] == pytest.approx([1, max(vectors[1] @ vectors[[0, 2]].T)], abs=1e-5)
 
 
 @pytest.mark.parametrize("words", [{"k": 0}, {"of": "photos"}])

@@ -25,9 +25,10 @@ def export(database: Database, people: People, faces: Faces, person: Person, fol
         BadOption: the folder holds something already, or cannot be written.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise BadOption(f"folder {folder} holds something already: export into a new one.")
+        folder.chmod(0o700)
         told, crops = _told(database, people, faces, person)
         for name, crop in crops.items():
             write_aside(folder / name, crop)

@@ -65,6 +65,11 @@ class Finder:
         ids, photos, people = (np.array([row[column] for row in rows], np.int64) for column in range(3))
         return FaceTable(ids, photos, people, np.array([row[3] == "hand" for row in rows], np.bool_), vectors)
 
+    def drop(self) -> None:
+        """Let go of the vectors in memory."""
+        with self._lock:
+            self._matrix = None
+
     def _fresh(self, dims: int) -> Matrix:
         """The vectors as they are now: read when first asked for, then only what was added by whomever."""
         changes = setting(self._database, "changes") or b"0"

@@ -336,4 +336,5 @@ class Gallery:
         self._eraser.finish()
 
     def _finished(self, erased: Erased) -> Erased:
+        self._finder.drop()
         return erased + Erased(finished=self._eraser.finish())
