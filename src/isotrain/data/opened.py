@@ -17,7 +17,7 @@ from isotrain.data.readers.reading import TEST, TRAIN, VAL, Reading, Tree, split
 from isotrain.data.samples import Dataset, Sample
 from isotrain.errors import BadData, BadOption
 
-NEEDS = ("labels", "boxes", "masks")
+NEEDS = ("labels", "boxes", "masks", "landmarks")
 MOST_HELD_OUT = 5000
 """Enough to tell 98 from 98.5 per cent; the rest is better learned from."""
 
@@ -27,7 +27,7 @@ def open_dataset(source: str, need: str, held_out: float = 0.1, seed: int = 0) -
 
     Args:
         source: a folder or file; "digits"; or the name of a folder in `$ISOTRAIN_DATA`.
-        need: "labels", "boxes" or "masks". Boxes serve as labels of their pictures, masks as boxes.
+        need: "labels", "boxes", "masks" or "landmarks". Boxes serve as labels of their pictures, masks as boxes.
         held_out: share of the training samples that is held out, at most 5,000, where the source has no split of its
             own to choose by: as many of every class as its share, no group torn apart. 0: none, and a source that has
             no training samples is welcome too (to be scored on).
@@ -151,6 +151,11 @@ def _check(source: str, need: str, reading: Reading, splits: dict[str, list[Samp
         raise BadData(
             f"{where} has no boxes to learn from. Formats with boxes: COCO json, Pascal VOC xml, YOLO txt, "
             "metadata.jsonl with objects, csv with left,top,right,bottom."
+        )
+    if need == "landmarks" and not any(thing.points for sample in train for thing in sample.things):
+        raise BadData(
+            f"{where} has no landmarks to learn from. Formats with landmarks: csv with file,x0,y0,...,x67,y67; a .pts "
+            "file beside each picture."
         )
     bare = [thing for thing in things if need == "masks" and thing.mask is None and not thing.crowd]
     if need == "masks" and not any(thing.mask is not None for sample in train for thing in sample.things):

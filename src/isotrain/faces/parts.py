@@ -57,8 +57,8 @@ class Landmarker(Protocol):
 
     name: str
 
-    def mark(self, picture: Tensor, boxes: Tensor) -> Marked:
-        """The landmarks of the faces in boxes [n, 4] of a picture."""
+    def mark(self, picture: Tensor | Sequence[Tensor], boxes: Tensor) -> Marked:
+        """The landmarks of the faces in boxes [n, 4] of a picture, or of n pictures, one for each."""
         ...
 
 

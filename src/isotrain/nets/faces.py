@@ -8,9 +8,11 @@ Sources: Taigman et al. 2014, "DeepFace", section 3 and figure 2; He et al. 2015
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.resnet import conv1x1
@@ -21,37 +23,51 @@ from isotrain.local import LocallyConnected2d
 from isotrain.nets.resnet import Basic
 from isotrain.nets.standardize import Standardize
 
-__all__ = ["LENGTH", "DeepFace", "FaceNet", "LocalContrast", "LocallyConnected2d", "Represents", "face_net"]
+__all__ = ["LENGTH", "DeepFace", "FaceNet", "LocallyConnected2d", "OrientedGradients", "Represents", "face_net"]
 
+BINS = 12
+"""Directions of gradients that are told apart."""
+SQUEEZED = 24
+"""Maps that the vector is made from."""
 LENGTH = 16.0
 """Logits of people are cosines times this: how sure a net can be."""
 
 
-class LocalContrast(nn.Module):
-    """What is left of a picture when each place is measured against its surroundings: light and contrast gone.
+class OrientedGradients(nn.Module):
+    """How much a picture changes, by direction, in cells: what light and contrast do to it is gone. No parameters.
 
-    (x - local mean) / (local spread + a little), with means over a square of `side` pixels. No parameters.
+    Gradients are shared between the two nearest of `bins` directions, averaged over cells of twice `step` pixels that
+    overlap by half, and measured against their surroundings; the root makes small changes count.
 
-    Source: Jarrett et al. 2009, "What is the best multi-stage architecture for object recognition?", section 2.1.
+    Source: Dalal and Triggs 2005, "Histograms of oriented gradients for human detection", section 6 (as maps).
 
-    >>> LocalContrast(3, 0.1)(torch.full((1, 1, 4, 4), 0.7)).abs().max().item() < 1e-5
-    True
+    Args:
+        bins: directions.
+        step: pixels between cells.
+
+    >>> ramp = torch.arange(8.0).expand(1, 1, 8, 8) / 8
+    >>> OrientedGradients(4, 4)(ramp)[0, :, 0, 0].argmax().item()  # brighter to the right
+    0
     """
 
-    def __init__(self, side: int, floor: float) -> None:
+    def __init__(self, bins: int, step: int) -> None:
         super().__init__()
-        self.side, self.floor = side, floor
+        self.bins, self.step = bins, step
 
     def forward(self, x_nchw: Tensor) -> Tensor:
-        """Same shape; more than one channel is measured against the mean of all."""
-        pad = self.side // 2
-
-        def around(y: Tensor) -> Tensor:
-            y = F.pad(y.mean(1, keepdim=True), (pad, pad, pad, pad), mode="replicate")
-            return F.avg_pool2d(F.avg_pool2d(y, (1, self.side), 1), (self.side, 1), 1)  # twice a line, not a square
-
-        centred = x_nchw - around(x_nchw)
-        return centred / (around(centred.square()).sqrt() + self.floor)
+        """[n, c, h, w] to [n, bins, h / step, w / step]; of several channels the mean."""
+        y = x_nchw.mean(1, keepdim=True)
+        across = F.pad(y, (1, 1, 0, 0), mode="replicate")
+        down = F.pad(y, (0, 0, 1, 1), mode="replicate")
+        across, down = across[..., 2:] - across[..., :-2], down[..., 2:, :] - down[..., :-2, :]
+        size = (across.square() + down.square()).sqrt()
+        turn = torch.atan2(down, across) * (self.bins / (2 * math.pi))
+        places = torch.arange(self.bins, device=y.device, dtype=y.dtype).view(1, -1, 1, 1)
+        off = (turn - places + self.bins / 2) % self.bins - self.bins / 2
+        share = (1 - off.abs()).clamp_min(0) * size
+        cells = F.avg_pool2d(share, 2 * self.step, self.step, self.step // 2, count_include_pad=False)
+        around = F.avg_pool2d(cells.square().sum(1, keepdim=True), 5, 1, 2, count_include_pad=False)
+        return (cells / (around + 1e-5).sqrt()).clamp_max(1).sqrt()
 
 
 class Represents(nn.Module, ABC):
@@ -87,42 +103,35 @@ class Represents(nn.Module, ABC):
 
 
 class FaceNet(Represents):
-    """Residual blocks in four stages; from every place of the last to the vector.
+    """Directions of gradients in cells of four pixels, residual blocks in three stages, a layer from every place.
 
     Args:
-        mean: of the pictures' channels, in [0, 1].
-        spread: of them.
-        size: side of the pictures, a multiple of 32.
+        channels: of the pictures.
+        size: side of the pictures, a multiple of 16.
         dims: D.
         people: P.
         width: channels of the first stage; each has twice those of the one before.
         blocks: in each stage.
         drop: share of the last maps' numbers left out in training.
 
-    >>> FaceNet([0.5], [0.25], 32, dims=8, people=3, width=4).eval()(torch.zeros(2, 1, 32, 32)).shape
+    >>> FaceNet(1, 32, dims=8, people=3, width=4).eval()(torch.zeros(2, 1, 32, 32)).shape
     torch.Size([2, 3])
     """
 
     def __init__(
         self,
-        mean: Sequence[float],
-        spread: Sequence[float],
+        channels: int,
         size: int,
         dims: int,
         people: int,
-        width: int = 24,
-        blocks: Sequence[int] = (1, 1, 1, 1),
+        width: int = 48,
+        blocks: Sequence[int] = (1, 1, 1),
         drop: float = 0.4,
     ) -> None:
         super().__init__(dims, people)
-        self.scale = nn.Sequential(Standardize(mean, spread), LocalContrast(size // 8 * 2 + 1, 0.2))
-        self.stem = nn.Sequential(
-            nn.Conv2d(len(mean), width, 3, 1 if size < 64 else 2, 1, bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(inplace=True),
-        )
+        self.gradients = OrientedGradients(BINS, 4)
         stages: list[nn.Module] = []
-        channels = width
+        channels = BINS
         for stage, number in enumerate(blocks):
             wider = width * 2**stage
             for block in range(number):
@@ -135,15 +144,16 @@ class FaceNet(Represents):
                 stages.append(made)
                 channels = wider
         self.stages = nn.Sequential(*stages)
-        side = size // (8 if size < 64 else 16)
-        self.last = nn.Sequential(nn.BatchNorm2d(channels), nn.Dropout(drop), nn.Flatten())
-        self.vector = nn.Linear(channels * side * side, dims, bias=False)
+        # Few maps, so that a metric of what every place of every map sees stays small (SQUEEZED x 36 inputs at 96 pixels).
+        squeezed = (nn.Conv2d(channels, SQUEEZED, 1, bias=False), nn.BatchNorm2d(SQUEEZED))
+        self.last = nn.Sequential(*squeezed, nn.Dropout(drop), nn.Flatten())
+        side = size // 16
+        self.vector = nn.Linear(SQUEEZED * side * side, dims, bias=False)
         self.norm = nn.BatchNorm1d(dims)
 
     def features(self, pictures_nchw: Tensor) -> Tensor:
         """[n, D]."""
-        maps = self.stages(self.stem(self.scale(pictures_nchw)))
-        features: Tensor = self.norm(self.vector(self.last(maps)))
+        features: Tensor = self.norm(self.vector(self.last(self.stages(self.gradients(pictures_nchw)))))
         return features
 
 
@@ -225,4 +235,4 @@ def face_net(
         return DeepFace(mean, spread, dims, people, size, width)
     if size % 16 or size < 32:
         raise BadOption(f"size={size} must be a multiple of 16, 32 at least.")
-    return FaceNet(mean, spread, size, dims, people, max(4, round(24 * width)))
+    return FaceNet(len(mean), size, dims, people, max(4, round(48 * width)))

@@ -134,6 +134,9 @@ class Task(ABC):
     def example(self) -> tuple[Tensor, ...]:
         """Inputs of the net of the shape it expects, to export it with."""
 
+    def settle(self, net: nn.Module, shelf: Shelf[Any]) -> None:  # noqa: B027 - most nets are ready as they are
+        """What is left to do to the weights that are kept, from training samples: once, at the end of a run."""
+
     def weigh(self, net: nn.Module, shelf: Shelf[Any], size: int) -> float:
         """What the kept weights are chosen by, the lower the better: here the mean loss, in batches of `size`."""
         total = 0.0

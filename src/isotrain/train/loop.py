@@ -225,6 +225,7 @@ class Training:
                 self._recount(self.net)
             self.notes.append("nothing was held out: the average over the last quarter of the run was kept")
         self.net.eval()
+        self.task.settle(self.net, self.batches.shelf)
         self.folder.write_weights(self.net)
         scores: Scores = {}
         parts = {"held-out": self.dataset.held_out, "test": self.dataset.test}

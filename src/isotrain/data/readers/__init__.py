@@ -7,11 +7,12 @@ from typing import Protocol
 
 from isotrain.data.readers.reading import Reading, Tree
 
-FORMATS = ("arrays", "coco", "voc", "yolo", "metadata", "tables", "masks", "folders")
+FORMATS = ("arrays", "coco", "voc", "yolo", "metadata", "landmarks", "tables", "masks", "folders")
 """Modules in the order in which they are asked: those that can be sure come first."""
 KNOWN = (
     "COCO json, Pascal VOC xml, YOLO txt with data.yaml, metadata.jsonl, csv with a header, "
-    "pictures with mask pictures, class folders, MNIST's idx files, CIFAR-10's binary files"
+    "faces with landmarks (.pts, csv), pictures with mask pictures, class folders, MNIST's idx files, CIFAR-10's "
+    "binary files"
 )
 
 

@@ -1,0 +1,101 @@
+"""Faces brought into crops: warped to the frontal average face in 3D, turned and scaled in 2D, or only cut out.
+
+Letters: n faces, C channels, S side of a crop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from isotrain.data.pictures import in_channels
+from isotrain.faces.parts import Alignment, Marked
+from isotrain.tasks.landmarks import square_in
+from isotrain.vision.facemodel import FaceModel
+from isotrain.vision.fivepoints import TEMPLATES
+from isotrain.vision.frontal import frontal
+from isotrain.vision.similarity import cut, square
+
+CUT = 1.19
+"""Side of a crop that is only cut out, in sides of the square around the landmarks: about what the others show."""
+
+
+class Aligned(NamedTuple):
+    """Crops of faces.
+
+    Attributes:
+        crops: [n, C, S, S] in [0, 1].
+        turned: bool [n]: asked for in 3D, but turned too far or landmarks too odd for it: aligned in 2D instead.
+    """
+
+    crops: Tensor
+    turned: Tensor
+
+
+class Aligner:
+    """One way of alignment.
+
+    Args:
+        alignment: which.
+        size: S.
+        channels: C.
+        model: the 3D face; the average one that comes with isotrain if left out.
+        enlarge: of the alignment "none", the side of the crop in sides of the detector's box, about its middle; None:
+            as much as the others show.
+    """
+
+    def __init__(
+        self,
+        alignment: Alignment,
+        size: int,
+        channels: int,
+        model: FaceModel | None = None,
+        enlarge: float | None = None,
+    ) -> None:
+        self.alignment, self.size, self.channels, self.enlarge = alignment, size, channels, enlarge
+        self.model = FaceModel.load() if model is None else model
+
+    def crops(self, pictures: Sequence[Tensor], boxes: Tensor, marked: Marked) -> Aligned:
+        """The crops of faces [n], each in its own picture of n; the same picture may stand there several times.
+
+        Args:
+            pictures: n, uint8 [1 or 3, H, W].
+            boxes: [n, 4] of the detector.
+            marked: their landmarks.
+
+        Returns:
+            The crops; where the 3D alignment gives up on a face (`Fit.doubtful`), the 2D one is taken and said so.
+        """
+        turned = torch.zeros(len(boxes), dtype=torch.bool)
+        if not len(boxes):
+            return Aligned(torch.zeros(0, self.channels, self.size, self.size), turned)
+        shown: dict[int, Tensor] = {}
+        for picture in pictures:  # of a photo with many faces the colours are taken once
+            shown.setdefault(id(picture), in_channels(picture, self.channels))
+        grounds = [shown[id(picture)] for picture in pictures]
+        points = marked.points
+        if self.alignment == "none":
+            return Aligned(cut(grounds, self._outcut(boxes), self.size), turned)
+        if self.alignment in TEMPLATES:
+            return Aligned(TEMPLATES[self.alignment].crops(grounds, points, self.size), turned)
+        if self.alignment == "2d":
+            return Aligned(cut(grounds, self.model.upright(points, self.size), self.size), turned)
+        fit = self.model.fit(points)
+        turned = fit.doubtful
+        crops = frontal(grounds, points, self.model, self.size, fit=fit)
+        rows = turned.nonzero()[:, 0].tolist()
+        if rows:
+            upright = self.model.upright(points[rows], self.size)
+            crops[rows] = cut([grounds[row] for row in rows], upright, self.size).to(crops)
+        return Aligned(crops, turned)
+
+    def _outcut(self, boxes: Tensor) -> Tensor:
+        """The squares that are cut out, as transforms [n, 2, 3]."""
+        if self.enlarge is not None:
+            return square(boxes, self.size, self.enlarge)
+        middle_side = square_in(boxes)
+        half = middle_side[:, 2:] / 2
+        return square(torch.cat((middle_side[:, :2] - half, middle_side[:, :2] + half), 1), self.size, CUT)
