@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import io
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-INK = "#0b0c0d"  # stands for the page's text colour in the SVG, where it becomes currentColor
-FAINT = "#8a8f98"
+from isotrain.figures import INK, frame, inline_svg, new_figure
+
 LEGEND = 6
 """Names in a row of a picture's legend."""
 POINTS = 240
@@ -111,7 +110,7 @@ def svgs(panels: Sequence[Panel]) -> list[str]:
         low, high = limits([panel]) if panel.apart else shared
         drawn = ""
         for size, kind in (((8.9, 3.0), "broad"), ((4.3, 3.0), "narrow")) if panel.wide else (((4.3, 3.0), ""),):
-            figure, (axes,) = _figure(1, 1, size)
+            figure, (axes,) = new_figure(1, 1, size)
             _draw(axes, panel, low, high, thick=1.6 if kind == "broad" else 1.0)
             drawn += _inline(figure, panel, f"{at} {kind}").replace("<svg", f'<svg class="{kind}"', 1)
         found.append(drawn)
@@ -125,7 +124,7 @@ def png(panels: Sequence[Panel], title: str) -> bytes:
     lines = {line.label: line for p in panels for line in p.lines}
     foot = 0.1 + 0.2 * math.ceil(len(lines) / LEGEND)  # inches
     height = 3.3 * rows + 0.7 + foot
-    figure, axes = _figure(rows, columns, (4.3 * columns, height))
+    figure, axes = new_figure(rows, columns, (4.3 * columns, height))
     shared = limits(panels)
     for ax, panel in zip(axes, panels, strict=False):
         low, high = limits([panel]) if panel.apart else shared
@@ -147,15 +146,6 @@ def png(panels: Sequence[Panel], title: str) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150, facecolor="white")
     return buffer.getvalue()
-
-
-def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, list[Any]]:
-    # Figure directly, not pyplot: nothing global is touched, no window is opened.
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size)
-    axes = figure.subplots(rows, columns, squeeze=False)
-    return figure, list(axes.flat)
 
 
 def _draw(ax: Any, panel: Panel, low: float, high: float, titled: bool = False, thick: float = 1.0) -> None:
@@ -200,37 +190,12 @@ def _draw(ax: Any, panel: Panel, low: float, high: float, titled: bool = False, 
     ax.yaxis.set_major_locator(FixedLocator(ticks(low, high)))
     ax.yaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
-    ax.tick_params(labelsize=8.5, colors=INK, color=FAINT, length=3, which="both")
-    ax.grid(True, color=FAINT, alpha=0.22, linewidth=0.7)
-    ax.set_axisbelow(True)
-    for side in ("top", "right"):
-        ax.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        ax.spines[side].set_color(FAINT)
+    frame(ax)
     if titled:
         ax.set_title(panel.title, fontsize=11, fontweight="bold", loc="left", color=INK, pad=16)
         ax.text(0, 1.025, panel.note, transform=ax.transAxes, fontsize=8.5, color="#555b66")
 
 
 def _inline(figure: Any, panel: Panel, salt: str) -> str:
-    import matplotlib
-
-    figure.tight_layout(pad=0.4)
-    buffer = io.StringIO()
-    # A salt of its own keeps the ids of one panel from those of another on the same page.
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": f"panel {salt}"}):
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
-    text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text)
-    text = re.sub(r'(<g) id="[^"]*"', r"\1", text)
-    text = re.sub(r"font: (?:(\d+) )?([\d.]+px) [^;\"]*", r"font-size: \2; font-family: inherit", text)
-    text = text.replace(INK, "currentColor").replace("xlink:href", "href")
-    text = re.sub(r'width="[\d.]+pt" height="[\d.]+pt"|height="[\d.]+pt"|(?<=<svg )width="[\d.]+pt"', "", text)
-    text = re.sub(r">\s+<", "><", text)
     names = ", ".join(line.label for line in panel.lines)
-    alt = f"{panel.title}: loss by {panel.xlabel} of {names}. {panel.note}"
-    alt = alt.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
-    return text.replace("<svg", f'<svg role="img" aria-label="{alt}"', 1)
+    return inline_svg(figure, f"{panel.title}: loss by {panel.xlabel} of {names}. {panel.note}", salt)

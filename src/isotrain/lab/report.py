@@ -10,10 +10,12 @@ from typing import Any, Protocol
 
 from isotrain.aside import write_aside
 from isotrain.errors import BadOption
-from isotrain.lab.page import curves, opening, page, paragraph, picture, reasons, section, table
-from isotrain.lab.plots import INK, PALETTE, Line, Panel, png, window_for
+from isotrain.figures import INK
+from isotrain.lab.curves import curves
+from isotrain.lab.plots import PALETTE, Line, Panel, png, window_for
 from isotrain.lab.suite.pages import contest_markdown, contest_page
 from isotrain.lab.suite.pages import panels as contest_panels
+from isotrain.page import opening, page, paragraph, picture, reasons, section, table
 from isotrain.version import __version__
 
 Document = dict[str, Any]

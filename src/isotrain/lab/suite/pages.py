@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from isotrain.lab.page import curves, opening, page, paragraph, section, table
+from isotrain.lab.curves import curves
 from isotrain.lab.plots import PALETTE, Line, Panel
+from isotrain.page import opening, page, paragraph, section, table
 from isotrain.version import __version__
 
 OURS = "isotrain"

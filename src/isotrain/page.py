@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
 
-from isotrain.lab.plots import INK, Line, Panel, svgs
-
-STYLE = (files("isotrain.lab") / "page.css").read_text(encoding="utf-8")
+STYLE = (files("isotrain") / "page.css").read_text(encoding="utf-8")
 
 
 def page(title: str, sections: Sequence[str], version: str) -> str:
@@ -44,31 +42,6 @@ def section(title: str, *parts: str, kind: str = "") -> str:
 def paragraph(text: str, soft: bool = True) -> str:
     """Words."""
     return f'<p class="soft">{escape(text)}</p>' if soft else f"<p>{escape(text)}</p>"
-
-
-def curves(panels: Sequence[Panel], ours: Sequence[str] = ()) -> str:
-    """A legend, then one figure a panel; the panels named in `ours` are framed."""
-    lines = {line.label: line for panel in panels for line in panel.lines}
-    legend = "".join(f"<li>{_swatch(line)}{escape(label)}</li>" for label, line in lines.items())
-    figures = "".join(
-        f'<figure class="{_kind(panel, ours)}"><figcaption><strong>{escape(panel.title)}</strong>'
-        f"<span>{escape(panel.note)}</span></figcaption>{svg}</figure>"
-        for panel, svg in zip(panels, svgs(panels), strict=True)
-    )
-    return f'<ul class="legend">{legend}</ul><div class="panels">{figures}</div>'
-
-
-def _kind(panel: Panel, ours: Sequence[str]) -> str:
-    return " ".join(["ours"] * (panel.title in ours) + ["wide"] * panel.wide)
-
-
-def _swatch(line: Line) -> str:
-    dash = ' stroke-dasharray="6 4"' if line.dashed else ""
-    color = "currentColor" if line.color == INK else line.color
-    return (
-        f'<svg viewBox="0 0 34 10" aria-hidden="true"><line x1="1" x2="33" y1="5" y2="5" stroke="{color}" '
-        f'stroke-width="3"{dash}/></svg>'
-    )
 
 
 def table(head: Sequence[str], rows: Sequence[tuple[str, Sequence[tuple[str, str]]]], caption: str) -> str:
