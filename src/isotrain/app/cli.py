@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from isotrain.app import seeing
+from isotrain.app import faces, seeing
 from isotrain.errors import BadOption, IsotrainError, UnknownName
 from isotrain.version import __version__
 
@@ -237,6 +237,7 @@ def _print_json(result: Result) -> None:
 
 
 seeing.register(app)
+faces.register(app)
 
 # Typer carries its own copy of click in some versions and imports click in others; both give the base class of
 # every fault in what was typed this name.

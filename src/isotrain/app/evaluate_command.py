@@ -48,12 +48,12 @@ def evaluate(
         residual(task, net)
     folder = RunFolder(run)
     if data is None:
-        dataset = asked_by(folder).open(task.name)
+        dataset = asked_by(folder).open(task.name, quiet)
         split = split or ("held-out" if dataset.held_out else None)
     else:
         # Of new data nothing has to be held out.
-        dataset = replace(asked_by(folder), data=data, held_out=0.0).open(task.name)
-    name, samples = part_of(renumbered(dataset, task.classes), split)
+        dataset = replace(asked_by(folder), data=data, held_out=0.0).open(task.name, quiet)
+    name, samples = part_of(dataset if task.open_set else renumbered(dataset, task.classes), split)
     shelf = Shelf(samples, task.load)
     with progress_bar("scores", len(samples), not quiet) as part, torch.no_grad():
         scores = task.evaluate(net, shelf, part(name))

@@ -16,9 +16,9 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from isotrain.app.files import files_of, free_stem, put
 from isotrain.app.smaller import compressed, shallow
-from isotrain.aside import write_aside
-from isotrain.data.pictures import SUFFIXES, read_picture
+from isotrain.data.pictures import read_picture
 from isotrain.data.samples import Sample
 from isotrain.errors import BadData, BadOption
 from isotrain.progress import progress_bar
@@ -66,7 +66,7 @@ def predict(run: Path, pictures: list[Path], out: Path | None, how: How, quiet: 
         BadData: a picture cannot be read; the others have been written.
         BadOption: the net has no depth to choose, or no regions, or the place cannot be written.
     """
-    files = _listed(pictures)
+    files = files_of(pictures)
     task, net, _ = load_run(run)
     if how.depth is not None:
         net = shallow(task, net, how.depth, RunFolder(run))
@@ -88,20 +88,20 @@ def predict(run: Path, pictures: list[Path], out: Path | None, how: How, quiet: 
                 continue
             prediction, features = ask(file, picture)
             seconds = round(time.perf_counter() - began, 4)
-            name = _free(file, taken)
+            name = f"{free_stem(file, taken)}.png"
             drawn = io.BytesIO()
             task.draw(picture, prediction).save(drawn, format="png")
-            _write(out / name, drawn.getvalue())
+            put(out / name, drawn.getvalue())
             if features is not None:
-                _write((out / name).with_suffix(".safetensors"), save(features))
+                put((out / name).with_suffix(".safetensors"), save(features))
             if prediction.regions is not None:
                 rows += [_row(file, region) for region in prediction.regions.tolist()]
             answers.append({"picture": str(file), **prediction.answer, "seconds": seconds, "drawn": str(out / name)})
     document = {"kind": "predict", "run": str(run), "task": task.name, "classes": task.classes, "predictions": answers}
     if answers:
-        _write(out / ANSWERS, (json.dumps(document, indent=1) + "\n").encode())
+        put(out / ANSWERS, (json.dumps(document, indent=1) + "\n").encode())
         if len(rows) > 1:
-            _write(out / REGIONS, ("\n".join(rows) + "\n").encode())
+            put(out / REGIONS, ("\n".join(rows) + "\n").encode())
     if unread:
         others = f" ({len(unread) - 1} more could not be read.)" if len(unread) > 1 else ""
         done = f" The other {len(answers)} are in {out}." if answers else ""
@@ -140,33 +140,3 @@ def _row(file: Path, region: list[float]) -> str:
         [file.name, *(f"{side:.1f}" for side in region[:4]), f"{region[4]:.4f}"]
     )
     return line.getvalue()
-
-
-def _listed(pictures: list[Path]) -> list[Path]:
-    files = []
-    for path in pictures:
-        if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
-            if not inside:
-                raise BadData(f"folder {path} holds no picture.")
-            files += inside
-        else:
-            files.append(path)
-    return files
-
-
-def _free(file: Path, taken: set[str]) -> str:
-    """A name for a drawing that no other has."""
-    name, number = f"{file.stem}.png", 1
-    while name in taken:
-        number += 1
-        name = f"{file.stem}-{number}.png"
-    taken.add(name)
-    return name
-
-
-def _write(path: Path, content: bytes) -> None:
-    try:
-        write_aside(path, content)
-    except OSError as error:
-        raise BadOption(f"{path} cannot be written: {error.strerror or error}.") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 from isotrain.data.samples import Dataset, Sample, Thing
 from isotrain.errors import BadCheckpoint, BadData, BadOption, UnknownName
-from isotrain.progress import Tick
+from isotrain.progress import Tick, progress_bar
 from isotrain.train.rundir import RunFolder
 
 ASKED = "asked.json"
@@ -22,6 +23,8 @@ TWINS: dict[str, tuple[str, str, tuple[int, int, int]]] = {
     "detect": ("boxes", "scene_dataset", (120, 24, 24)),
     "masks": ("masks", "scene_dataset", (120, 24, 24)),
     "finder": ("boxes", "crowd_dataset", (120, 24, 24)),
+    "landmarks": ("landmarks", "faces_dataset", (400, 60, 60)),
+    "faces": ("labels", "faces_dataset", (600, 150, 150)),
 }
 """What a task needs to know of pictures, its twin in `isotrain.data.synthetic`, and how many samples to try it on: to
 learn from, held out, to test on.
@@ -46,8 +49,12 @@ class Asked:
     seed: int = 0
     options: dict[str, Any] = field(default_factory=dict)
 
-    def open(self, task: str) -> Dataset:
-        """The samples.
+    def open(self, task: str, quiet: bool = True) -> Dataset:
+        """The samples; of people, their faces found and aligned first.
+
+        Args:
+            task: its name.
+            quiet: neither progress nor words.
 
         Raises:
             BadData: they cannot be read.
@@ -56,11 +63,26 @@ class Asked:
         """
         if not 0 <= self.held_out < 1:
             raise BadOption(f"--held-out {self.held_out:g} should be a share: 0 or more, below 1.")
+        if task == "faces":
+            return self._people(quiet)
         if self.data is None:
             return twin(task, self.seed)
         from isotrain.data.opened import open_dataset
 
         return open_dataset(self.data, _row(task)[0], held_out=self.held_out, seed=self.seed)
+
+    def _people(self, quiet: bool) -> Dataset:
+        """Aligned faces of people."""
+        from isotrain.data.opened import open_dataset
+        from isotrain.faces.prepare import people
+
+        found = twin("faces", self.seed) if self.data is None else open_dataset(self.data, "labels", held_out=0.0)
+        number = sum(len(part) for part in (found.train, found.held_out, found.test))
+        with progress_bar("faces", number, not quiet) as part:
+            dataset, skipped = people(found, self.options, self.held_out, self.seed, part("found and aligned"))
+        if skipped and not quiet:
+            print(f"isotrain: {skipped.said()}", file=sys.stderr)
+        return dataset
 
     def keep(self, folder: RunFolder) -> None:
         """Into the run folder; a path as it is found from anywhere."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,7 +40,12 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    task: Annotated[str, typer.Argument(metavar="TASK", help="`classify`, `localise`, `detect` or `masks`.")],
+    task: Annotated[
+        str,
+        typer.Argument(
+            metavar="TASK", help="`classify`, `localise`, `detect`, `masks`, `faces`, `landmarks` or `finder`."
+        ),
+    ],
     data: Annotated[
         str | None,
         typer.Argument(
@@ -94,7 +100,7 @@ def train(
         overwrite,
         quiet=as_json,
     )
-    _tell(document, "show_training", as_json)
+    tell(document, "show_training", as_json)
 
 
 def evaluate(
@@ -108,6 +114,13 @@ def evaluate(
         bool, typer.Option("--depth", help="Residual nets: also what dropping, repeating and swapping blocks costs.")
     ] = False,
     rank: Rank = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(help="Faces: LFW's protocols on a file of pairs (pairs.txt, or a table), pictures below DATA."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="With --pairs: folder of the report. [default: RUN]", show_default=False)
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """The field's standard scores of a run, on its own samples or on other data.
@@ -115,10 +128,19 @@ def evaluate(
     Example: `isotrain evaluate runs/classify`
 
     On other data: `isotrain evaluate runs/detect more-photos/`
+
+    Faces, on pairs of people: `isotrain evaluate runs/faces --pairs pairs.txt people/`. RUN may be a model.onnx, or
+    `shipped`. What the pairs teach about thresholds is kept with the run.
     """
+    if pairs is not None:
+        from isotrain.app.faces_pairs import evaluate_pairs
+
+        found = evaluate_pairs(run, pairs, data, out, keep=True, quiet=as_json)
+        tell(found, "show_pairs", as_json, "isotrain.app.faces_tables")
+        return
     from isotrain.app.evaluate_command import evaluate as score
 
-    _tell(score(run, data, split, depth, rank, quiet=as_json), "show_scores", as_json)
+    tell(score(run, data, split, depth, rank, quiet=as_json), "show_scores", as_json)
 
 
 def predict(
@@ -147,7 +169,7 @@ def predict(
     from isotrain.app.predict_command import predict as ask
 
     how = How(depth, rank, regions, features)
-    _tell(ask(run, pictures, out, how, quiet=as_json), "show_predictions", as_json)
+    tell(ask(run, pictures, out, how, quiet=as_json), "show_predictions", as_json)
 
 
 def export(
@@ -175,7 +197,7 @@ def export(
         net = compressed(task, net, rank)
     path = run / "model.onnx" if out is None else out
     exported = export_onnx(net, task.example(), path, {"task": card["task"], **task.card}, check)
-    _tell({"kind": "export", "run": str(run), **exported.to_dict()}, "show_export", as_json)
+    tell({"kind": "export", "run": str(run), **exported.to_dict()}, "show_export", as_json)
 
 
 @data_app.command("check")
@@ -195,7 +217,7 @@ def data_check(
     from isotrain.app.data_command import check
 
     document = check(folder, quiet=as_json)
-    _tell(document, "show_faults", as_json)
+    tell(document, "show_faults", as_json)
     _fail(bool(document["errors"]))
 
 
@@ -209,7 +231,7 @@ def data_list(as_json: AsJson = False) -> None:
     """
     from isotrain.app.data_command import listed
 
-    _tell(listed(), "show_sets", as_json)
+    tell(listed(), "show_sets", as_json)
 
 
 @data_app.command("make")
@@ -237,7 +259,7 @@ def data_make(
     from isotrain.app.run_data import options_of
 
     made = make(task, folder, (train, held_out, test), seed, options_of(option or []), quiet=as_json)
-    _tell(made, "show_made", as_json)
+    tell(made, "show_made", as_json)
 
 
 # What a command raises by itself would be told in its help.
@@ -253,13 +275,12 @@ def _fail(bad: bool) -> None:
         raise typer.Exit(1)
 
 
-def _tell(document: dict[str, Any], table: str, as_json: bool) -> None:
+def tell(document: dict[str, Any], table: str, as_json: bool, tables: str = "isotrain.app.seeing_tables") -> None:
+    """What a command found: as JSON, or by the function `table` of a module of tables."""
     if as_json:
         # What is not finite is null: it is no JSON otherwise.
         text = json.dumps(json.loads(json.dumps(document), parse_constant=lambda _: None), allow_nan=False)
         typer.echo(text)
         return
-    from isotrain.app import seeing_tables
-
-    show: Callable[[dict[str, Any]], None] = getattr(seeing_tables, table)
+    show: Callable[[dict[str, Any]], None] = getattr(import_module(tables), table)
     show(document)

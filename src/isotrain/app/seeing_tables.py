@@ -19,7 +19,7 @@ def show_training(document: Document) -> None:
     """Scores, a row each, and where everything is."""
     spent = document["seconds"]
     time = f"{spent:.0f} s" if spent < 120 else f"{spent / 60:.1f} min"
-    console = _console(f"{document['task']}: {document['steps']} steps in {time}")
+    console = new_console(f"{document['task']}: {document['steps']} steps in {time}")
     _show_scores(console, document)
     for note in document["notes"]:
         console.print(note[:1].upper() + note[1:] + ".", markup=False)
@@ -29,7 +29,7 @@ def show_training(document: Document) -> None:
 def show_scores(document: Document) -> None:
     """Scores, a row each; then what the blocks are worth, if it was asked for."""
     samples = f"{document['samples']} {document['split']} samples of {document['data']['source']}"
-    console = _console(f"{document['task']} on {samples}")
+    console = new_console(f"{document['task']} on {samples}")
     _show_scores(console, document)
     if "depth" in document:
         _show_depth(console, document["depth"])
@@ -39,8 +39,8 @@ def show_scores(document: Document) -> None:
 def show_predictions(document: Document) -> None:
     """A line a picture."""
     found = document["predictions"]
-    console = _console(f"{document['task']}: {len(found)} picture{'s' * (len(found) != 1)}")
-    table = _table()
+    console = new_console(f"{document['task']}: {len(found)} picture{'s' * (len(found) != 1)}")
+    table = new_table()
     for column in ("picture", "answer", "drawn"):
         table.add_column(column, overflow="fold")
     for answer in found[:MOST]:
@@ -52,8 +52,8 @@ def show_predictions(document: Document) -> None:
 
 def show_export(document: Document) -> None:
     """What the file takes and gives."""
-    console = _console(f"{document['path']}: {document['bytes'] / 1e6:.1f} MB")
-    table = _table()
+    console = new_console(f"{document['path']}: {document['bytes'] / 1e6:.1f} MB")
+    table = new_table()
     for column in ("", "name", "shape"):
         table.add_column(column)
     for side in ("inputs", "outputs"):
@@ -67,8 +67,8 @@ def show_export(document: Document) -> None:
 def show_faults(document: Document) -> None:
     """Faults, the worst first."""
     found = document["faults"]
-    console = _console(f"{document['source']}: {document['format']}")
-    table = _table()
+    console = new_console(f"{document['source']}: {document['format']}")
+    table = new_table()
     for column in ("", "pictures", "objects", "masks"):
         table.add_column(column, justify="right" if column else "left")
     for split, counts in document["splits"].items():
@@ -89,14 +89,14 @@ def show_faults(document: Document) -> None:
 
 def show_made(document: Document) -> None:
     """How much was made, and where it is."""
-    console = _console(document["format"])
+    console = new_console(document["format"])
     sizes = ", ".join(f"{number} {part.replace('_', ' ')}" for part, number in document["samples"].items() if number)
     console.print(f"{sizes}. Written: {', '.join(document['written'])}", markup=False, soft_wrap=True)
 
 
 def show_sets(document: Document) -> None:
     """The public sets, a few lines each."""
-    console = _console("Public sets")
+    console = new_console("Public sets")
     for row in document["sets"]:
         here = "[green]here[/]" if row["found"] else "[dim]not here[/]"
         console.print(f"\n[bold]{row['name']}[/]  {', '.join(row['tasks'])}  {row['size']}  {here}")
@@ -139,7 +139,7 @@ def figure(value: Any) -> str:
 def _show_scores(console: Console, document: Document) -> None:
     """A row a score, a column a part of the data; scores by class in a table of their own."""
     parts: dict[str, dict[str, Any]] = document["scores"]
-    table = _table()
+    table = new_table()
     table.add_column("")
     for part in parts:
         table.add_column(part, justify="right")
@@ -164,7 +164,7 @@ def _show_scores(console: Console, document: Document) -> None:
 
 def _show_depth(console: Console, depth: Document) -> None:
     """What each block is worth, then what is left of the score with fewer."""
-    table = _table()
+    table = new_table()
     for column in ("block", "stage", "moves by", "dropped", "repeated", "swapped with next"):
         table.add_column(column, justify="right")
     for row in depth["blocks"]:
@@ -178,7 +178,7 @@ def _show_depth(console: Console, depth: Document) -> None:
 
 def _show_classes(console: Console, classes: Mapping[str, Mapping[str, Any]]) -> None:
     columns = list(dict.fromkeys(label for row in classes.values() for label in row))
-    table = _table()
+    table = new_table()
     table.add_column("")
     for column in columns:
         table.add_column(column, justify="right")
@@ -193,11 +193,13 @@ def _more(console: Console, number: int) -> None:
         console.print(f"... and {number - MOST} more: --json has them all.", style="dim")
 
 
-def _console(title: str) -> Console:
+def new_console(title: str) -> Console:
+    """A console on which the title stands already."""
     console = Console(highlight=False)
     console.print(title, style="bold", markup=False, soft_wrap=True)
     return console
 
 
-def _table() -> Table:
+def new_table() -> Table:
+    """A table without columns yet."""
     return Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False)

@@ -65,7 +65,7 @@ def train(
             plan = replace(plan, minutes=TRIED)
     plan = replace(plan, **chosen)
     trainer_named(plan.optimizer)
-    dataset = asked.open(task)
+    dataset = asked.open(task, quiet)
     if not quiet:
         _announce(task, asked, dataset)
     made = kind(kind.plan(dataset, asked.options) if card is None else card)

@@ -66,14 +66,9 @@ def read_source(source: str, need: str = "") -> Reading:
     Raises:
         BadData: absent, of no known format, or nothing of it can be read.
     """
-    path = Path(source)
-    if source == "digits" and not path.exists():
+    if source == "digits" and not Path(source).exists():
         return read_digits()
-    if not path.exists() and len(path.parts) == 1 and os.environ.get("ISOTRAIN_DATA"):
-        path = Path(os.environ["ISOTRAIN_DATA"]) / source
-    if not path.exists():
-        known = "" if os.environ.get("ISOTRAIN_DATA") else " (a name is looked for in the folder $ISOTRAIN_DATA)"
-        raise BadData(f"data {source} does not exist{known}.")
+    path = folder_of(source)
     tree = Tree(_inner(path), path)
     reader = reader_of(tree)
     if reader is None:
@@ -83,6 +78,21 @@ def read_source(source: str, need: str = "") -> Reading:
     if not any(reading.splits.values()) and not reading.faults:
         raise BadData(f"{source} ({reading.format}) holds no sample.")
     return reading
+
+
+def folder_of(source: str) -> Path:
+    """The folder or file that a path, or the name of a folder in `$ISOTRAIN_DATA`, stands for.
+
+    Raises:
+        BadData: there is none.
+    """
+    path = Path(source)
+    if not path.exists() and len(path.parts) == 1 and os.environ.get("ISOTRAIN_DATA"):
+        path = Path(os.environ["ISOTRAIN_DATA"]) / source
+    if not path.exists():
+        known = "" if os.environ.get("ISOTRAIN_DATA") else " (a name is looked for in the folder $ISOTRAIN_DATA)"
+        raise BadData(f"data {source} does not exist{known}.")
+    return path
 
 
 def _compare_sizes(reading: Reading) -> None:

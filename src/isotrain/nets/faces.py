@@ -144,7 +144,7 @@ class FaceNet(Represents):
                 stages.append(made)
                 channels = wider
         self.stages = nn.Sequential(*stages)
-        # Few maps, so that a metric of what every place of every map sees stays small (SQUEEZED x 36 inputs at 96 pixels).
+        # Few maps, so that a metric of what every place of every map sees stays small (24 x 36 inputs at 96 pixels).
         squeezed = (nn.Conv2d(channels, SQUEEZED, 1, bias=False), nn.BatchNorm2d(SQUEEZED))
         self.last = nn.Sequential(*squeezed, nn.Dropout(drop), nn.Flatten())
         side = size // 16

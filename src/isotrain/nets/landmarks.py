@@ -80,7 +80,7 @@ class LandmarkNet(nn.Module):
         self.habits = Habits(landmarks)
 
     def forward(self, pictures_n1hw: Tensor) -> dict[str, Tensor]:
-        """ "heat" [n, K, h w], log-odds of the cells of a grid over the picture; "trust" [n], log-odds."""
+        """Log-odds: "heat" [n, K, h w] of the cells of a grid over the picture; "trust" [n]."""
         half = self.to_half(self.scale(pictures_n1hw))
         quarter = self.to_quarter(half)
         eighth = self.to_eighth(quarter)

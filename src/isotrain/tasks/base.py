@@ -66,6 +66,8 @@ class Task(ABC):
     """As on the command line."""
     score: ClassVar[str]
     """Which of `evaluate`'s scores the task is judged by, the higher the better."""
+    open_set: ClassVar[bool] = False
+    """Whether it is judged on classes that it has not learned from."""
 
     def __init__(self, card: Card) -> None:
         self.card = card

@@ -47,8 +47,8 @@ def softmax(logits_np: Tensor, people_n: Tensor) -> Tensor:
 def margin(logits_np: Tensor, people_n: Tensor) -> Tensor:
     """Cross-entropy with the angle to the own person made larger by `MARGIN`.
 
-    By how much that lowers the logit is taken as a constant: the gradient is then that of a cross-entropy, which is what
-    a metric of the model's own distribution is made for, and differs from the source's by a factor near 1 of one term.
+    By how much that lowers the logit is taken as a constant: the gradient is then that of a cross-entropy, which is
+    what a metric of the model's own distribution is made for; it differs from the source's by a factor of one term.
 
     Source: Deng et al. 2019, "ArcFace", equation 3.
 

@@ -59,6 +59,7 @@ class Faces(Task):
 
     name: ClassVar[str] = "faces"
     score: ClassVar[str] = "accuracy"
+    open_set: ClassVar[bool] = True
 
     @classmethod
     def plan(cls, dataset: Dataset, options: Mapping[str, Any]) -> Card:

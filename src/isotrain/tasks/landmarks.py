@@ -229,10 +229,10 @@ class Landmarks(Task):
         return Prediction({"points": points[0].tolist(), "trust": float(trust[0])})
 
     def draw(self, picture: Tensor, prediction: Prediction) -> Image:
-        """The landmarks, joined by lines."""
-        from isotrain.vision.facedrawing import draw_landmarks
+        """The landmarks."""
+        from isotrain.vision.drawing import draw_points, image_of
 
-        return draw_landmarks(picture, torch.tensor(prediction.answer["points"])[None])
+        return draw_points(image_of(picture), prediction.answer["points"], [0] * NUMBER)
 
     def example(self) -> tuple[Tensor, ...]:
         """Two pictures of noise."""
