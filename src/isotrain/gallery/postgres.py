@@ -31,7 +31,7 @@ UNSAMPLED = {
     "vectors": ("vector",),
     "journal_people": ("name", "lookup"),
 }
-LINKS, BUILD_BREADTH, SEARCH_BREADTH = 16, 64, 80
+LINKS, BUILD_BREADTH, SEARCH_BREADTH = 16, 100, 120
 """HNSW's m, ef_construction and ef_search (Malkov and Yashunin 2018): benchmarks/gallery.py says what they give."""
 LARGEST_DIMS = 4000  # pgvector's limit of an index over halfvec
 LARGEST_BREADTH = 1000  # pgvector's limit of ef_search
