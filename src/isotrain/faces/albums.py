@@ -65,10 +65,7 @@ def arrange(gallery: Gallery, threshold: float) -> Arranged:
         moved += int(changed.sum())
         new = cluster != ALONE and known is None
         groups.append(Group(faces[changed].tolist(), target, new))
-    # Who leaves goes first: two faces of one photo are never one person's, not even for a moment.
-    leaving = [face for group in groups for face in group.faces]
-    placed = [face for face in leaving if people[np.searchsorted(faces, face)] >= 0]
     if groups:
-        gallery.arrange([*([Group(placed)] if placed else []), *groups], by="machine")
+        gallery.arrange(groups, by="machine")
     now = gallery.table()
     return Arranged(len(now.faces), len(set(now.people[now.people >= 0].tolist())), moved, int((now.people < 0).sum()))

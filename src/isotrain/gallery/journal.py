@@ -33,7 +33,7 @@ class Journal:
         )
         self._database.many(
             "UPDATE faces SET person = ?, put_by = ? WHERE id = ?",
-            [(person, None if person is None else by, place.id) for place in places],
+            [(person, None if person is None and by == "machine" else by, place.id) for place in places],
         )
 
     def person(self, step: int, person: int, made: bool = False, consent: int | None = None) -> None:

@@ -111,7 +111,7 @@ class Face:
         photo: its picture.
         photo_id: equal for faces of one photo.
         person: whose it is, by id; None while nobody's.
-        by: who said so.
+        by: who said so; "hand" for a face that is nobody's because a hand took it from somebody.
         box: left, top, right, bottom in pixels.
         score: the detector's.
         landmarks: [P, 2] float32.
@@ -186,7 +186,8 @@ class FaceTable:
         faces: [n] ids, rising.
         photos: [n] ids: two faces of one photo are two people.
         people: [n] ids; -1 for a face that is nobody's.
-        by_hand: [n]: two faces that a hand put to one person belong together.
+        by_hand: [n]: two faces that a hand put to one person belong together; one that a hand took from everybody
+            is not put to anybody by a machine.
         vectors: [n, D] float32, of length 1.
     """
 

@@ -53,7 +53,7 @@ CREATE TABLE faces (
     about {BYTES} NOT NULL,                                      -- sealed: provenance
     landmarks {BYTES},                                           -- sealed: float32 x, y
     added TEXT NOT NULL,
-    CHECK ((person IS NULL) = (put_by IS NULL))
+    CHECK (person IS NULL OR put_by IS NOT NULL)                 -- NULL and 'hand': taken out, and not put back
 );
 CREATE INDEX faces_photo ON faces (photo);
 CREATE INDEX faces_person ON faces (person);
