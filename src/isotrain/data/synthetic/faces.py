@@ -285,8 +285,8 @@ def write_people(
         for _ in range(pairs):
             a, b = rng.choice(group, 2, replace=False)
             lines.append(f"{names[a]}\t{rng.integers(each) + 1}\t{names[b]}\t{rng.integers(each) + 1}")
-    for name, content in (("people.txt", listed), ("pairs.txt", lines)):
-        write_aside(folder / name, "".join(line + "\n" for line in content).encode())
+    for file, rows in (("people.txt", listed), ("pairs.txt", lines)):
+        write_aside(folder / file, "".join(row + "\n" for row in rows).encode())
     return folder / "pairs.txt"
 
 
