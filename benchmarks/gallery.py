@@ -219,7 +219,7 @@ def main() -> None:
     report = "\n".join([heading("Searching a gallery", facts), table(header, lines), "", said, "", "One thread.", ""])
     print(report)
     if not asked.quick:
-        (REPORTS / f"{facts['date']}-gallery.md").write_text(report)
+        (REPORTS / f"gallery-{facts['date']}.md").write_text(report)
 
 
 if __name__ == "__main__":

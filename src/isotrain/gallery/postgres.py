@@ -205,11 +205,12 @@ class Postgres:
             self.rows(f"SET hnsw.ef_search = {breadth}")
             self._breadth = breadth
         typed = "vector" if len(vector) > LARGEST_DIMS else f"halfvec({len(vector)})"
-        # The inner query first: a join would keep the planner from the index.
+        # Neither a join nor a limit that the planner does not know: with either it may read the whole table of faces.
         found = self.rows(
-            "SELECT n.face, f.person, n.similarity FROM (SELECT face, -(vector <#> ?::vector) AS similarity "
-            f"FROM vectors ORDER BY vector::{typed} <#> ?::vector::{typed} LIMIT ?) n JOIN faces f ON f.id = n.face",
-            (vector, vector, int(k)),
+            "SELECT n.face, (SELECT person FROM faces WHERE id = n.face), n.similarity FROM ("
+            "SELECT face, -(vector <#> ?::vector) AS similarity FROM vectors "
+            f"ORDER BY vector::{typed} <#> ?::vector::{typed} LIMIT {int(k)}) n",
+            (vector, vector),
         )
         return sorted(found, key=lambda row: (-row[2], row[0]))
 
