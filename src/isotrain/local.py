@@ -47,12 +47,14 @@ class LocallyConnected2d(nn.Module):
 
     def windows(self, x_nchw: Tensor) -> Tensor:
         """What each place sees, [g, n, i]."""
-        return F.unfold(x_nchw, self.kernel, stride=self.stride).permute(2, 0, 1)
+        windows: Tensor = F.unfold(x_nchw, self.kernel, stride=self.stride).permute(2, 0, 1)
+        return windows
 
     def forward(self, x_nchw: Tensor) -> Tensor:
         """[n, c, h, w] to [n, k, h', w']."""
         y_gnk = torch.bmm(self.windows(x_nchw), self.weight.mT) + self.bias[:, None]
-        return y_gnk.permute(1, 2, 0).unflatten(2, self.out_size)
+        y_nchw: Tensor = y_gnk.permute(1, 2, 0).unflatten(2, self.out_size)
+        return y_nchw
 
     def extra_repr(self) -> str:
         """Shape, kernel and stride."""

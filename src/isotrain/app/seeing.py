@@ -182,7 +182,7 @@ def export(
     rank: Rank = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a trained net for use without torch.
+    """Write a trained net for use without torch; of faces also how its crops are made, for `--embedder model.onnx`.
 
     Example: `isotrain export runs/classify --to onnx`
     """
@@ -196,7 +196,12 @@ def export(
 
         net = compressed(task, net, rank)
     path = run / "model.onnx" if out is None else out
-    exported = export_onnx(net, task.example(), path, {"task": card["task"], **task.card}, check)
+    exported = export_onnx(task.exported(net), task.example(), path, {"task": card["task"], **task.card}, check)
+    if card["task"] == "faces":
+        from isotrain.app.files import put
+        from isotrain.faces.pipelines import sidecar_of
+
+        put(path.with_suffix(".json"), sidecar_of(run.resolve().name, task.card).encode())
     tell({"kind": "export", "run": str(run), **exported.to_dict()}, "show_export", as_json)
 
 

@@ -43,8 +43,8 @@ class Aligner:
         size: S.
         channels: C.
         model: the 3D face; the average one that comes with isotrain if left out.
-        enlarge: of the alignment "none", the side of the crop in sides of the detector's box, about its middle; None:
-            as much as the others show.
+        enlarge: of the alignment "none", the side of the crop in sides of the detector's box, about its middle; of "2d"
+            and "3d" a factor of the average face's square; None: what isotrain's own crops show.
     """
 
     def __init__(
@@ -76,19 +76,19 @@ class Aligner:
         for picture in pictures:  # of a photo with many faces the colours are taken once
             shown.setdefault(id(picture), in_channels(picture, self.channels))
         grounds = [shown[id(picture)] for picture in pictures]
-        points = marked.points
+        points, grow = marked.points, self.enlarge or 1.0
         if self.alignment == "none":
             return Aligned(cut(grounds, self._outcut(boxes), self.size), turned)
         if self.alignment in TEMPLATES:
             return Aligned(TEMPLATES[self.alignment].crops(grounds, points, self.size), turned)
         if self.alignment == "2d":
-            return Aligned(cut(grounds, self.model.upright(points, self.size), self.size), turned)
+            return Aligned(cut(grounds, self.model.upright(points, self.size, grow), self.size), turned)
         fit = self.model.fit(points)
         turned = fit.doubtful
-        crops = frontal(grounds, points, self.model, self.size, fit=fit)
+        crops = frontal(grounds, points, self.model, self.size, grow, fit=fit)
         rows = turned.nonzero()[:, 0].tolist()
         if rows:
-            upright = self.model.upright(points[rows], self.size)
+            upright = self.model.upright(points[rows], self.size, grow)
             crops[rows] = cut([grounds[row] for row in rows], upright, self.size).to(crops)
         return Aligned(crops, turned)
 

@@ -212,4 +212,5 @@ def central(picture: Tensor, found: Found) -> Tensor:
     middle = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
     off = (middle - torch.tensor([width / 2, height / 2])).norm(dim=1) / min(height, width)
     side = (found.boxes[:, 2:] - found.boxes[:, :2]).mean(1)
-    return (side * (1 - off).clamp_min(0.05)).argmax()[None]
+    best: Tensor = (side * (1 - off).clamp_min(0.05)).argmax()
+    return best[None]

@@ -127,6 +127,20 @@ class Pipeline:
         return json.dumps({KEY: VERSION} | {k: v for k, v in short.items() if v is not None})
 
 
+def sidecar_of(name: str, card: Mapping[str, Any]) -> str:
+    """The sidecar of an ONNX file exported from a run of the task faces.
+
+    Args:
+        name: of the model.
+        card: of the task.
+    """
+    channels: Channels = "grey" if card["channels"] == 1 else "rgb"
+    planes = int(card["channels"])
+    scale = ((0.0,) * planes, (255.0,) * planes)  # its net standardises by itself
+    made = Pipeline(name, channels, *scale, card["alignment"], int(card["size"]), "nchw", "vectors")
+    return made.sidecar() + "\n"
+
+
 def read_sidecar(path: Path, stem: str, ports: Ports) -> Pipeline:
     """The pipeline that a sidecar describes.
 

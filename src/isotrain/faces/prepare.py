@@ -65,25 +65,30 @@ def people(
     known = defaults(str(options.get("net", "residual"))) | options
     channels = int(known.get("channels") or 1)
     aligner = Aligner(known["alignment"], int(known["size"]), channels)
-    samples = [*dataset.train, *dataset.held_out, *dataset.test]
-    if not samples:
+    cutter = cutter_of(aligner, detector, landmarks)
+    skipped = Skipped()
+    parts: list[list[Sample]] = []
+    for samples in (dataset.train, dataset.held_out, dataset.test):
+        found, missed = crops_of(samples, cutter, tick)
+        parts.append(found)
+        skipped += missed
+    number = sum(len(part) for part in (dataset.train, dataset.held_out, dataset.test))
+    if not number:
         raise BadData(f"{dataset.source} shows nobody.")
-    crops, skipped = crops_of(samples, cutter_of(aligner, detector, landmarks), tick)
-    names = {number: dataset.classes[number] for number in sorted({one.labels[0] for one in crops})}
-    if not crops:
-        raise BadData(f"{dataset.source}: no face was found in any of {len(samples):,} pictures. {skipped.said()}")
-    if dataset.held_out or dataset.test:  # it has parts of its own
-        parts = [{s.labels[0] for s in part} for part in (dataset.train, dataset.held_out, dataset.test)]
-    elif held_out:
-        learned, kept = split_people(names.values(), [1 - held_out, held_out], seed)
-        parts = [{n for n, name in names.items() if name in set(part)} for part in (learned, kept)] + [set()]
-    else:
-        parts = [set(names), set(), set()]
-    order = [number for part in parts for number in sorted(part) if number in names]
-    place = {number: at for at, number in enumerate(dict.fromkeys(order))}
-    split: list[list[Sample]] = [[_relabelled(one, place) for one in crops if one.labels[0] in part] for part in parts]
-    classes = tuple(names[number] for number in dict.fromkeys(order))
-    return Dataset(classes, *split, source=dataset.source, format=f"{dataset.format}, faces aligned"), skipped
+    if not any(parts):
+        raise BadData(f"{dataset.source}: no face was found in any of {number:,} pictures. {skipped.said()}")
+    train, kept, test = parts
+    if held_out and not (kept or test):
+        names = {dataset.classes[one.labels[0]] for one in train}
+        out = set(split_people(names, [1 - held_out, held_out], seed)[1])
+        kept = [one for one in train if dataset.classes[one.labels[0]] in out]
+        train = [one for one in train if dataset.classes[one.labels[0]] not in out]
+    order = [label for part in (train, kept, test) for label in sorted({one.labels[0] for one in part})]
+    place = {label: at for at, label in enumerate(dict.fromkeys(order))}
+    shown = f"{dataset.format}, faces aligned"
+    classes = tuple(dataset.classes[label] for label in place)
+    train, kept, test = ([_relabelled(one, place) for one in part] for part in (train, kept, test))
+    return Dataset(classes, train, kept, test, dataset.source, shown), skipped
 
 
 def _relabelled(sample: Sample, place: dict[int, int]) -> Sample:

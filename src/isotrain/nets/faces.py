@@ -102,6 +102,19 @@ class Represents(nn.Module, ABC):
         return logits
 
 
+class Vectors(nn.Module):
+    """The vectors of a net alone: of faces and of their mirror images, together, of length 1."""
+
+    def __init__(self, net: Represents) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, pictures_nchw: Tensor) -> dict[str, Tensor]:
+        """ "vectors" [n, D]."""
+        both = self.net.represent(pictures_nchw) + self.net.represent(pictures_nchw.flip(3))
+        return {"vectors": F.normalize(both)}
+
+
 class FaceNet(Represents):
     """Directions of gradients in cells of four pixels, residual blocks in three stages, a layer from every place.
 
@@ -149,11 +162,26 @@ class FaceNet(Represents):
         self.last = nn.Sequential(*squeezed, nn.Dropout(drop), nn.Flatten())
         side = size // 16
         self.vector = nn.Linear(SQUEEZED * side * side, dims, bias=False)
+        # What a linear map of the gradients tells by itself is learned at once; the blocks add to it.
+        self.straight = nn.Sequential(
+            nn.AvgPool2d(2),
+            nn.BatchNorm2d(BINS),
+            nn.Flatten(),
+            nn.Dropout(drop),
+            nn.Linear(BINS * (2 * side) ** 2, dims, bias=False),
+        )
+            nn.AvgPool2d(2),
+            nn.BatchNorm2d(BINS),
+            nn.Flatten(),
+            nn.Dropout(drop),
+            nn.Linear(BINS * (2 * side) ** 2, dims, bias=False),
+        )
         self.norm = nn.BatchNorm1d(dims)
 
     def features(self, pictures_nchw: Tensor) -> Tensor:
         """[n, D]."""
-        features: Tensor = self.norm(self.vector(self.last(self.stages(self.gradients(pictures_nchw)))))
+        cells = self.gradients(pictures_nchw)
+        features: Tensor = self.norm(self.vector(self.last(self.stages(cells))) + self.straight(cells))
         return features
 
 

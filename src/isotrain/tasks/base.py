@@ -132,6 +132,10 @@ class Task(ABC):
     def draw(self, picture: Tensor, prediction: Prediction) -> Image:
         """The picture with the prediction drawn on it."""
 
+    def exported(self, net: nn.Module) -> nn.Module:
+        """What is exported of a net: here the net itself."""
+        return net
+
     @abstractmethod
     def example(self) -> tuple[Tensor, ...]:
         """Inputs of the net of the shape it expects, to export it with."""

@@ -24,7 +24,7 @@ from isotrain.errors import BadData, BadOption, UnknownName
 from isotrain.likelihood.base import Likelihood
 from isotrain.likelihood.categorical import Categorical
 from isotrain.likelihood.gaussian import Gaussian
-from isotrain.nets.faces import NETS, Represents, face_net
+from isotrain.nets.faces import NETS, Represents, Vectors, face_net
 from isotrain.progress import Tick
 from isotrain.tasks import faceloss
 from isotrain.tasks.base import Batch, Card, Prediction, Scores, Task
@@ -105,8 +105,10 @@ class Faces(Task):
             )
         face_net(chosen["net"], [0.5], [0.25], size, 2, 2, 0.01)
         pictures = [read_picture(sample.picture) for sample in evenly(dataset.train, MEASURED)]
+        # Those learned from come first; who is held out needs no output.
+        people = list(dataset.classes)[: max(counts) + 1]
         return {
-            **chosen, "classes": list(dataset.classes), "size": size, "dims": dims, "width": float(width),
+            **chosen, "classes": people, "size": size, "dims": dims, "width": float(width),
             "mirror": bool(chosen["mirror"]), **channels_of(pictures),
         }  # fmt: skip
 
@@ -191,13 +193,14 @@ class Faces(Task):
 
         Source: Schroff, Kalenichenko and Philbin 2015 and others since; a mirrored face is the same person.
         """
-        represents = cast(Represents, net)
         device = next(net.parameters()).device
-        both = [
-            represents.represent(part.to(device)) + represents.represent(part.flip(3).to(device))
-            for part in crops.split(CHUNK)
-        ]
-        return F.normalize(torch.cat(both)).cpu() if both else torch.zeros(0, self.card["dims"])
+        vectors = self.exported(net)
+        found = [vectors(part.to(device))["vectors"].cpu() for part in crops.split(CHUNK)]
+        return torch.cat(found) if found else torch.zeros(0, self.card["dims"])
+
+    def exported(self, net: nn.Module) -> Vectors:
+        """The vectors, without outputs for the people it has learned from."""
+        return Vectors(cast(Represents, net))
 
     def vectors(self, net: nn.Module, shelf: Shelf[Seen], tick: Tick | None = None) -> tuple[Tensor, Tensor]:
         """Vectors [n, D] and people [n] of all samples.

@@ -25,8 +25,9 @@ from isotrain.progress import Tick
 from isotrain.tasks.base import Batch, Card, Likelihoods, Prediction, Scores, Task
 from isotrain.tasks.variation import coarse, covered, recoloured, rescanned
 from isotrain.vision import views
-from isotrain.vision.landmarks import MIRRORED, NUMBER, eye_centres, interocular, mean_error, mirrored
-from isotrain.vision.similarity import apply, cut, inverse, similarity
+from isotrain.vision.faceshape import beside, nearest_usual, shapes, shifted, square_of, tilt_of
+from isotrain.vision.landmarks import MIRRORED, NUMBER, mean_error, mirrored
+from isotrain.vision.similarity import apply, cut, inverse
 
 SIZE = 96
 """Pixels of the net's picture."""
@@ -154,7 +155,7 @@ class Landmarks(Task):
         habits = cast(LandmarkNet, net).habits
         points, trust = self._looked(net, picture, squares, looks)
         if len(points) and bool(habits.shape.any()):
-            points = _usual(_shifted(points, habits.shift), habits.shape, habits.ways)
+            points = nearest_usual(shifted(points, habits.shift), habits.shape, habits.ways)
         return points, trust
 
     def _looked(
@@ -166,7 +167,7 @@ class Landmarks(Task):
         points, trust = torch.zeros(len(squares), NUMBER, 2), torch.zeros(len(squares))
         for look in range(looks if len(squares) else 0):
             if look:
-                view = _views(square_of(points), SIZE, ROOM, _tilt(points))
+                view = _views(square_of(points), SIZE, ROOM, tilt_of(points))
             windows = _cut(grey, view, SIZE)
             inside, trust = _answers(net, windows)
             if look == looks - 1:
@@ -188,9 +189,9 @@ class Landmarks(Task):
             return
         found, _ = self._looked(net, [one.window for one in seen], square_of(truth), LOOKS)
         habits = cast(LandmarkNet, net).habits
-        habits.shift.copy_(_beside(found, truth).median(0).values)
+        habits.shift.copy_(beside(found, truth).median(0).values)
         every = torch.stack([one.points for one in shelf.take(range(len(shelf)))])
-        shape, ways = _shapes(every, min(len(habits.ways), len(every) // 4))
+        shape, ways = shapes(every, min(len(habits.ways), len(every) // 4))
         habits.shape.copy_(shape)
         habits.ways.zero_()[: len(ways)] = ways
 
@@ -239,30 +240,6 @@ class Landmarks(Task):
         return (torch.rand(2, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(0)),)
 
 
-def square_of(points: Tensor) -> Tensor:
-    """The square of faces with landmarks [n, 68, 2]: its middle and its side, [n, 3].
-
-    The side is the larger of the landmarks' height and width where the face is upright, the middle that of the box
-    around them there: the square of a face that is turned is the same square.
-
-    >>> points = torch.zeros(1, 68, 2)
-    >>> points[0, 0], points[0, 16] = torch.tensor([10.0, 5.0]), torch.tensor([30.0, 5.0])
-    >>> points[0, 17:] = torch.tensor([20.0, 5.0])
-    >>> points[0, 1:16] = torch.tensor([20.0, 15.0])
-    >>> square_of(points).tolist()
-    [[20.0, 10.0, 20.0]]
-    """
-    tilt = _tilt(points)
-    cos, sin = tilt.cos()[:, None], tilt.sin()[:, None]
-    x, y = points[..., 0], points[..., 1]
-    across, down = cos * x + sin * y, cos * y - sin * x
-    low = torch.stack((across.amin(1), down.amin(1)), 1)
-    high = torch.stack((across.amax(1), down.amax(1)), 1)
-    u, v = ((low + high) / 2).unbind(1)
-    cos, sin = cos[:, 0], sin[:, 0]
-    return torch.stack((cos * u - sin * v, sin * u + cos * v, (high - low).amax(1)), 1)
-
-
 def square_in(boxes: Tensor) -> Tensor:
     """The square of faces in a detector's boxes [n, 4]: its middle and its side, [n, 3]."""
     side = (boxes[:, 2:] - boxes[:, :2]).mean(1)
@@ -278,54 +255,6 @@ def _answers(net: nn.Module, windows: Tensor) -> tuple[Tensor, Tensor]:
     answers = [net(part.to(device)) for part in windows.split(CHUNK)]
     places = torch.cat([places_of(answer["heat"])[0] for answer in answers]).cpu()
     return places, torch.cat([answer["trust"] for answer in answers]).cpu()
-
-
-def _upright(points: Tensor) -> tuple[Tensor, Tensor]:
-    """The matrices [n, 2, 2] that turn sides of faces into pixels, and back."""
-    tilt, side = _tilt(points), square_of(points)[:, 2].clamp_min(1e-6)
-    cos, sin = tilt.cos() * side, tilt.sin() * side
-    turn = torch.stack((torch.stack((cos, -sin), 1), torch.stack((sin, cos), 1)), 1)
-    return turn, turn.mT / side.square()[:, None, None]
-
-
-def _beside(found: Tensor, truth: Tensor) -> Tensor:
-    """By how much the true landmarks lie beside those found, in sides of the face, upright: [n, 68, 2]."""
-    return (truth - found) @ _upright(found)[1].mT
-
-
-def _shifted(points: Tensor, shift: Tensor) -> Tensor:
-    """Landmarks moved by a shift [68, 2] in sides of the face."""
-    return points + shift @ _upright(points)[0].mT
-
-
-def _shapes(points: Tensor, ways: int) -> tuple[Tensor, Tensor]:
-    """The mean shape of landmarks [n, 68, 2], and the ways in which they differ most: [68, 2] and [ways, 136].
-
-    Source: Cootes et al. 1995, "Active shape models", section 3.
-    """
-    shape = points[0] - points[0].mean(0)
-    for _ in range(5):
-        shape = shape / shape.norm()
-        shape = apply(similarity(points, shape), points).mean(0)
-        shape = shape - shape.mean(0)
-    shape = shape / shape.norm()
-    off = (apply(similarity(points, shape), points) - shape).flatten(1)
-    return shape, torch.linalg.svd(off, full_matrices=False)[2][:ways]
-
-
-def _usual(points: Tensor, shape: Tensor, ways: Tensor) -> Tensor:
-    """The nearest landmarks that differ from the mean shape in known ways alone."""
-    matrix = similarity(points, shape)
-    off = (apply(matrix, points) - shape).flatten(1)
-    kept = (off @ ways.T @ ways).unflatten(1, (-1, 2))
-    return apply(inverse(matrix), shape + kept)
-
-
-def _tilt(points: Tensor) -> Tensor:
-    """By how much the eyes are turned, radians [n]; 0 where they lie on one another."""
-    left, right = eye_centres(points).unbind(1)
-    apart = right - left
-    return torch.where(interocular(points) > 0, torch.atan2(apart[:, 1], apart[:, 0]), 0.0)
 
 
 def _views(squares: Tensor, size: int, room: float, tilt: Tensor | None = None) -> Tensor:
