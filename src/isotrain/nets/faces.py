@@ -170,12 +170,6 @@ class FaceNet(Represents):
             nn.Dropout(drop),
             nn.Linear(BINS * (2 * side) ** 2, dims, bias=False),
         )
-            nn.AvgPool2d(2),
-            nn.BatchNorm2d(BINS),
-            nn.Flatten(),
-            nn.Dropout(drop),
-            nn.Linear(BINS * (2 * side) ** 2, dims, bias=False),
-        )
         self.norm = nn.BatchNorm1d(dims)
 
     def features(self, pictures_nchw: Tensor) -> Tensor:
