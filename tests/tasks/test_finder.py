@@ -18,7 +18,7 @@ from isotrain.nets.finder import SQUARES, STRIDES, Finder, cells_of, squares_of
 from isotrain.tasks.cells import BORDERS, UNKNOWN, truth_of
 from isotrain.tasks.collage import Pose, Scene, compose, source_of
 from isotrain.tasks.developing import developed
-from isotrain.tasks.finder import ALONE, HARD, FindFaces, _hard, shrunk
+from isotrain.tasks.finder import CHANCE, HARD, FindFaces, counted, shrunk
 from isotrain.vision.boxes import decode
 
 NOTHING = torch.zeros(0, 4)
@@ -111,13 +111,20 @@ def test_of_two_faces_each_has_its_own_cells():
     assert box_iou(decoded, faces).max(0).values.min() > 0.99
 
 
-def test_only_the_worst_cells_without_a_face_count():
-    entropy = torch.tensor([[0.1, 0.9, 0.2, 0.8] + [0.0] * 60])
-    truth = torch.tensor([[0.0, 0.0, UNKNOWN, 1.0] + [0.0] * 60])
-    chosen = _hard(entropy, truth)
-    assert chosen.sum() == HARD + ALONE
-    assert chosen[0, 1] and chosen[0, 0]
-    assert not chosen[0, 2] and not chosen[0, 3]
+def test_cells_that_count_are_those_with_a_face_the_worst_and_some_by_chance():
+    truth = torch.zeros(2, 4000)
+    truth[0, :10], truth[1, :500] = 1.0, UNKNOWN
+    entropy = torch.rand(2, 4000)
+    entropy[0, 100:120] = 5.0
+    chosen = counted(entropy, truth)
+    assert chosen[0, :10].all() and not chosen[1, :500].any()
+    assert chosen[0, 100:120].all()
+    assert (HARD + CHANCE) * 10 * 0.6 < chosen.sum() < (HARD + CHANCE + 1) * 10 * 1.4
+    torch.manual_seed(1)
+    one = counted(entropy, truth)
+    torch.manual_seed(1)
+    assert torch.equal(one, counted(entropy, truth))
+    assert 0 < counted(entropy, torch.zeros(2, 4000)).sum() < 400  # scenes of nobody teach too
 
 
 def test_what_is_unknown_changes_neither_loss_nor_gradient(task):

@@ -18,10 +18,10 @@ from torch.nn import functional as F
 from isotrain.data.pictures import in_channels
 from isotrain.errors import BadCheckpoint, BadData, BadOption, MissingExtra, UnknownName
 from isotrain.faces.parts import Detector, Found
-from isotrain.nets.finder import STRIDES, Finder, squares_of
-from isotrain.tasks.finder import CANDIDATES, LONGEST, MOST, SAME, FindFaces, shrunk
+from isotrain.nets.finder import STRIDES, Finder
+from isotrain.tasks.finder import LONGEST, SAME, FindFaces, distinct, placed, shrunk
 from isotrain.train.rundir import load_run
-from isotrain.vision.boxes import Letterbox, decode
+from isotrain.vision.boxes import Letterbox
 
 SHIPPED = Path(__file__).parent.parent / "weights" / "finder"
 NAMES = ("shipped", "lbp")
@@ -216,14 +216,16 @@ class OfOnnx:
             found = self._run(_framed(in_channels(picture, self._channels), fit, high, wide))
             scores.append(found.scores)
             boxes.append(fit.back(found.boxes))
-        return _best(torch.cat(boxes), torch.cat(scores), self.least)
+        box, score = torch.cat(boxes), torch.cat(scores)
+        kept = distinct(box, score, self.least)
+        return Found(box[kept], score[kept])
 
     def _run(self, frame_chw: Tensor) -> Found:
         """Everything a net says of one frame [c, h, w] in [0, 255], in its pixels."""
         if not self._yunet:
-            names = ["faces", "boxes"]
-            faces, deltas = self._asked(names, frame_chw / 255)
-            return Found(decode(deltas[0], squares_of(*frame_chw.shape[1:])), faces[0].sigmoid())
+            faces, deltas = self._asked(["faces", "boxes"], frame_chw / 255)
+            scores, boxes = placed(faces[0], deltas[0], *frame_chw.shape[1:])
+            return Found(boxes, scores)
         names = [f"{kind}_{stride}" for kind in ("cls", "obj", "bbox") for stride in STRIDES]
         return yunet_decoded(dict(zip(names, self._asked(names, frame_chw.flip(0)), strict=True)), frame_chw.shape[2])
 
@@ -307,13 +309,3 @@ def _framed(picture: Tensor, fit: Letterbox, high: int, wide: int) -> Tensor:
     """The picture, floating, in the upper left of a black frame [c, high, wide]."""
     shown = fit.picture(picture.float())
     return F.pad(shown, (0, wide - shown.shape[2], 0, high - shown.shape[1]))
-
-
-def _best(boxes: Tensor, scores: Tensor, least: float) -> Found:
-    from torchvision.ops import nms
-
-    sure = (scores >= least).nonzero()[:, 0]
-    if len(sure) > CANDIDATES:
-        sure = sure[scores[sure].topk(CANDIDATES).indices]
-    kept = sure[nms(boxes[sure], scores[sure], SAME)[:MOST]]
-    return Found(boxes[kept], scores[kept])

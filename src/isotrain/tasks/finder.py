@@ -45,14 +45,18 @@ LONGEST = 640
 """Pixels along the longer side of a picture that is looked through, at most; larger ones are made smaller."""
 SMALLEST = 112
 """Longer side of the smallest half that is looked through."""
-HARD = 5
-"""Cells without a face that count for each that sees one, the worst first."""
-ALONE = 24
-"""Cells without a face that count for each scene at least."""
+SEEN, CHANCE, HARD = 4, 12, 4
+"""Cells that are taken to see a face, at least, in each scene; cells without one that count for each of them by chance,
+and because they are the worst.
+
+The worst alone would not do: before a net can tell faces, what it is surest of is no face, and it unlearns.
+"""
 LEAST, SHOWN = 0.1, 0.5
 """Scores from which on a face is told of, and drawn."""
 SAME = 0.4
 """Overlap from which on two finds are one face."""
+WITHIN = 0.75
+"""Share of the smaller of two finds that lies in the other from which on they are one face."""
 MOST = 500
 """Faces told of in a picture."""
 CANDIDATES = 3000
@@ -143,10 +147,10 @@ class FindFaces(Task):
         return Batch((shown,), targets, [source.name for source in loaded])
 
     def loss(self, output: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> Tensor:
-        """Cross-entropy of the cells that see a face and the worst others, and smooth L1 of the deltas, both means."""
+        """Cross-entropy of the cells that count, and smooth L1 of the deltas where a face is seen, both means."""
         truth = targets["faces"]
         entropy = F.binary_cross_entropy_with_logits(output["faces"], (truth > 0).float(), reduction="none")
-        total = mean_of(entropy, (truth > 0) | _hard(entropy.detach(), truth))
+        total = mean_of(entropy, counted(entropy.detach(), truth))
         return total + mean_of(smooth_l1(output["boxes"], targets["boxes"]), truth > 0)
 
     @torch.no_grad()
@@ -172,8 +176,6 @@ class FindFaces(Task):
         return [one for one in found if one is not None]
 
     def _look(self, net: nn.Module, pictures_nchw: Tensor, longest: int, least: float) -> list[Found]:
-        from torchvision.ops import nms
-
         n, _, height, width = pictures_nchw.shape
         grey = shrunk(pictures_nchw, longest)
         scores, boxes = [], []
@@ -181,21 +183,18 @@ class FindFaces(Task):
             high, wide = grey.shape[2:]
             fit = Letterbox(height, width, high, wide)
             out = net(grey)
-            squares = squares_of(high, wide)
-            scores.append(out["faces"].sigmoid())
-            boxes.append(fit.back(decode(out["boxes"], squares)))
+            score, box = placed(out["faces"], out["boxes"], high, wide)
+            scores.append(score)
+            boxes.append(fit.back(box))
             if max(high, wide) // 2 < SMALLEST:
                 break
             grey = F.avg_pool2d(grey, 2)
         score, box = torch.cat(scores, 1), torch.cat(boxes, 1)
-        found = []
+        finds = []
         for row in range(n):
-            sure = (score[row] >= least).nonzero()[:, 0]
-            if len(sure) > CANDIDATES:
-                sure = sure[score[row][sure].topk(CANDIDATES).indices]
-            kept = sure[nms(box[row][sure], score[row][sure], SAME)[:MOST]]
-            found.append(Found(box[row][kept], score[row][kept], torch.zeros(len(kept), dtype=torch.long)))
-        return found
+            kept = distinct(box[row], score[row], least)
+            finds.append(Found(box[row][kept], score[row][kept], torch.zeros(len(kept), dtype=torch.long)))
+        return finds
 
     @torch.no_grad()
     def evaluate(self, net: nn.Module, shelf: Shelf[Any], tick: Tick | None = None) -> Scores:
@@ -261,15 +260,72 @@ def shrunk(pictures_nchw: Tensor, longest: int) -> Tensor:
     return pictures_nchw.float().mean(1, keepdim=True) / 255
 
 
-def _hard(entropy: Tensor, truth: Tensor) -> Tensor:
-    """Cells without a face that count: the worst, a few for each cell that sees one; [n, a]."""
-    plain = truth == 0
-    number = min(HARD * int((truth > 0).sum()) + ALONE * len(truth), int(plain.sum()))
-    chosen = torch.zeros_like(plain)
-    if number:
-        worst = torch.where(plain, entropy, -torch.inf).flatten().topk(number).indices
+def placed(faces: Tensor, deltas: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Scores and boxes of the cells of a frame; a cell outside of its own box has seen no face: its score is 0.
+
+    Args:
+        faces: logits [..., a].
+        deltas: [..., a, 4].
+        height: of the frame.
+        width: of it.
+
+    >>> deltas = torch.zeros(21, 4)
+    >>> deltas[0, 0] = 100.0  # ten of its sides away
+    >>> placed(torch.zeros(21), deltas, 32, 32)[0][:2].tolist()
+    [0.0, 0.5]
+    """
+    squares = squares_of(height, width)
+    boxes = decode(deltas, squares)
+    middle = (squares[:, :2] + squares[:, 2:]) / 2
+    inside = ((boxes[..., :2] <= middle) & (middle <= boxes[..., 2:])).all(-1)
+    return faces.sigmoid() * inside, boxes
+
+
+def distinct(boxes: Tensor, scores: Tensor, least: float) -> Tensor:
+    """Which of a picture's finds are told of, the surest first: no two of one face.
+
+    Two finds are of one face if they overlap by `SAME`, or if the smaller lies within the other by `WITHIN`.
+
+    Args:
+        boxes: [a, 4].
+        scores: [a].
+        least: score below which nothing is told of.
+
+    >>> boxes = torch.tensor([[0.0, 0.0, 9.0, 9.0], [3.0, 3.0, 6.0, 6.0], [20.0, 0.0, 29.0, 9.0]])
+    >>> distinct(boxes, torch.tensor([0.6, 0.9, 0.7]), 0.5).tolist()
+    [1, 2]
+    """
+    from torchvision.ops import nms
+
+    sure = (scores >= least).nonzero()[:, 0]
+    if len(sure) > CANDIDATES:
+        sure = sure[scores[sure].topk(CANDIDATES).indices]
+    kept = sure[nms(boxes[sure], scores[sure], SAME)[:MOST]]
+    low, high = boxes[kept, None, :2], boxes[kept, None, 2:]
+    common = (torch.minimum(high, high.transpose(0, 1)) - torch.maximum(low, low.transpose(0, 1))).clamp_min(0).prod(-1)
+    area = (high - low).prod(-1)
+    within = common > WITHIN * torch.minimum(area, area.T)
+    return kept[~within.tril(-1).any(1)]
+
+
+def counted(entropy: Tensor, truth: Tensor) -> Tensor:
+    """Cells [n, a] that count: those that see a face, and of the others some by chance and the worst.
+
+    What chance is comes from torch's generator, which the loop seeds by the step.
+
+    Args:
+        entropy: of each cell.
+        truth: 1 for a cell that sees a face, 0 for one that does not, else below 0.
+    """
+    sees, plain = truth > 0, truth == 0
+    number = max(int(sees.sum()), SEEN * len(truth))
+    share = CHANCE * number / max(1, int(plain.sum()))
+    chosen = plain & (torch.rand(truth.shape, device=truth.device) < share)
+    most = min(HARD * number, int(plain.sum()))
+    if most:
+        worst = torch.where(plain, entropy, -torch.inf).flatten().topk(most).indices
         chosen.view(-1)[worst] = True
-    return chosen
+    return chosen | sees
 
 
 def _square(thing: Thing) -> tuple[float, float, float, float]:
