@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--least", type=float, default=None, help="score from which on a find counts")
     parser.add_argument("--second", help="detector whose finds are taken for faces too")
     parser.add_argument("--sheet", type=Path, help="picture to write of the finds nobody else has")
-    parser.add_argument("--threads", type=int, default=2, help="for the large photo; small pictures take one")
+    parser.add_argument("--threads", type=int, default=1, help="for the large photo; small pictures take one")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     folders = sorted(folder for folder in (asked.data / "lfw").iterdir() if folder.is_dir())

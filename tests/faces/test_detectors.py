@@ -20,7 +20,7 @@ from isotrain.train.rundir import RunFolder, load_run
 
 ASTRONAUT = [170.0, 60.0, 275.0, 165.0]
 """Of scikit-image's picture of Eileen Collins, as LFW's boxes lie."""
-SIDES = [32, 48, 80, 160, 320]
+SIDES = [40, 56, 80, 160, 320]
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,8 @@ from isotrain.nets.finder import SQUARES, STRIDES, Finder, cells_of, squares_of
 from isotrain.tasks.cells import BORDERS, UNKNOWN, truth_of
 from isotrain.tasks.collage import Pose, Scene, compose, source_of
 from isotrain.tasks.developing import developed
-from isotrain.tasks.finder import CHANCE, HARD, FindFaces, counted, shrunk
+from isotrain.tasks.finder import CHANCE, HARD, FindFaces, counted
+from isotrain.tasks.finds import shrunk
 from isotrain.vision.boxes import decode
 
 NOTHING = torch.zeros(0, 4)

@@ -19,7 +19,8 @@ from isotrain.data.pictures import in_channels
 from isotrain.errors import BadCheckpoint, BadData, BadOption, MissingExtra, UnknownName
 from isotrain.faces.parts import Detector, Found
 from isotrain.nets.finder import STRIDES, Finder
-from isotrain.tasks.finder import LONGEST, SAME, FindFaces, distinct, placed, shrunk
+from isotrain.tasks.finder import LONGEST, FindFaces
+from isotrain.tasks.finds import SAME, distinct, placed, shrunk
 from isotrain.train.rundir import load_run
 from isotrain.vision.boxes import Letterbox
 
