@@ -64,7 +64,7 @@ def test_a_life_in_the_gallery(typed: Callable[..., Any], album: dict[int, list[
     names = [face["person"] for face in seen["photos"][0]["faces"]]
     assert names == [None, "Ada"]
     assert all(Path(path).stat().st_size > 0 for path in seen["written"])
-    assert set(seen["seconds"]) == {"load", "detect", "landmarks", "align", "represent", "gallery"}
+    assert set(seen["seconds"]) == {"load", "read", "detect", "landmarks", "align", "represent", "gallery"}
     people = done(typed("list", "--json"))["who"]
     assert [person["name"] for person in people] == ["Ada", ODD.strip()]
     exported = Path(done(typed("export", ODD, "--json"))["written"][0])

@@ -102,7 +102,12 @@ def optional_gallery(chosen: dict[str, Any]) -> Iterator[Gallery | None]:
 
 
 def seen(
-    photos: Sequence[Path], chain: Chain, title: str, quiet: bool, skip: list[dict[str, str]]
+    photos: Sequence[Path],
+    chain: Chain,
+    title: str,
+    quiet: bool,
+    skip: list[dict[str, str]],
+    spent: dict[str, float] | None = None,
 ) -> Iterator[tuple[Path, Tensor, list[Face]]]:
     """Every photo with its faces from left to right, with a bar; those that cannot be read are named and skipped.
 
@@ -114,6 +119,7 @@ def seen(
         tick = part("")
         waiting: list[tuple[Path, Tensor]] = []
         for place, path in enumerate(files):
+            began = time.perf_counter()
             try:
                 waiting.append((path, read_picture(path, reduce=True)))
             except BadData as error:
@@ -122,6 +128,8 @@ def seen(
                 say(f"skipped: {error}")
                 skip.append({"photo": str(path), "why": str(error)})
                 tick(1)
+            if spent is not None:
+                spent["read"] = spent.get("read", 0.0) + time.perf_counter() - began
             full = waiting and (len(waiting) == CHUNK or waiting[-1][1][0].numel() >= LARGE)
             if waiting and (full or place == len(files) - 1):
                 found = chain.look([picture for _, picture in waiting])
@@ -229,11 +237,13 @@ def _asked(
     skipped: list[dict[str, str]] = []
     records: list[dict[str, Any]] = []
     kept: list[tuple[dict[str, Any], Tensor, list[Face], list[str]]] = []
-    searched = 0.0
+    reading: dict[str, float] = {"read": 0.0}
+    began = time.perf_counter()
     with optional_gallery(gallery) as people:
         known = people is not None and people.model is not None
         least = means.threshold(threshold, far) if known else None
-        for path, picture, faces in seen(photos, means.chain, kind, quiet, skipped):
+        searched = time.perf_counter() - began
+        for path, picture, faces in seen(photos, means.chain, kind, quiet, skipped, reading):
             began = time.perf_counter()
             if known and people is not None and least is not None:
                 found = recognise(people, faces, means.chain.embedder.id, least, means.calibration)
@@ -247,7 +257,7 @@ def _asked(
             records.append(record)
             if keep:
                 kept.append((record, picture, faces, [_called(one) for one in found]))
-    seconds = {"load": loaded, **means.chain.seconds, "gallery": searched}
+    seconds = {"load": loaded, **reading, **means.chain.seconds, "gallery": searched}
     return {
         "kind": kind, "photos": records, "skipped": skipped, "people known": known, "threshold": least,
         "model": means.chain.embedder.id, "seconds": {name: round(spent, 4) for name, spent in seconds.items()},

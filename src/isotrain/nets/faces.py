@@ -110,7 +110,7 @@ class Vectors(nn.Module):
         self.net = net
 
     def forward(self, pictures_nchw: Tensor) -> dict[str, Tensor]:
-        """ "vectors" [n, D]."""
+        """The vectors [n, D], by their name."""
         both = self.net.represent(pictures_nchw) + self.net.represent(pictures_nchw.flip(3))
         return {"vectors": F.normalize(both)}
 
@@ -162,20 +162,11 @@ class FaceNet(Represents):
         self.last = nn.Sequential(*squeezed, nn.Dropout(drop), nn.Flatten())
         side = size // 16
         self.vector = nn.Linear(SQUEEZED * side * side, dims, bias=False)
-        # What a linear map of the gradients tells by itself is learned at once; the blocks add to it.
-        self.straight = nn.Sequential(
-            nn.AvgPool2d(2),
-            nn.BatchNorm2d(BINS),
-            nn.Flatten(),
-            nn.Dropout(drop),
-            nn.Linear(BINS * (2 * side) ** 2, dims, bias=False),
-        )
         self.norm = nn.BatchNorm1d(dims)
 
     def features(self, pictures_nchw: Tensor) -> Tensor:
         """[n, D]."""
-        cells = self.gradients(pictures_nchw)
-        features: Tensor = self.norm(self.vector(self.last(self.stages(cells))) + self.straight(cells))
+        features: Tensor = self.norm(self.vector(self.last(self.stages(self.gradients(pictures_nchw)))))
         return features
 
 
