@@ -137,6 +137,9 @@ def _logarithmic(axes: Any) -> None:
 
 
 def _caption(task: Task, sample: Sample) -> str:
+    """What is true; of people who are not learned from no class is known, so that it is the sample's name."""
+    if task.open_set:
+        return sample.name
     things = [thing.label for thing in sample.things if not thing.crowd]
     labels = list(sample.labels) or things
     counted = {label: labels.count(label) for label in sorted(set(labels))}
