@@ -125,6 +125,11 @@ def test_faces_from_a_folder_to_verified(
     assert 0 <= verified["probability"] <= 1
     refused(answer_of("faces", "verify", one, other, "--embedder", "run", "--far", "0.001"), "0.001")
 
+    # Exported it gives the same vectors, from the same crops.
+    assert isotrain("export run")["difference"] < 1e-4
+    exported = isotrain(f"faces verify {one} {two} --embedder run/model.onnx --threshold 0.5")
+    assert exported["similarity"] == pytest.approx(verified["similarity"], abs=1e-3)
+
     # Other weights: the old thresholds are not theirs.
     isotrain(f"train faces people --epochs 1 --batch 8 --held-out 0.4 --seed 1 --overwrite --out run {TINY}")
     again = answer_of("faces", "verify", one, two, "--embedder", "run", "--far", "0.1")
