@@ -27,6 +27,8 @@ __all__ = ["LENGTH", "DeepFace", "FaceNet", "LocallyConnected2d", "OrientedGradi
 
 BINS = 12
 """Directions of gradients that are told apart."""
+WEIGHT = 2.0
+"""Of the linear part's similarity, where that of the other is 1."""
 SQUEEZED = 24
 """Maps that the vector is made from."""
 LENGTH = 16.0
@@ -36,23 +38,24 @@ LENGTH = 16.0
 class OrientedGradients(nn.Module):
     """How much a picture changes, by direction, in cells: what light and contrast do to it is gone. No parameters.
 
-    Gradients are shared between the two nearest of `bins` directions, averaged over cells of twice `step` pixels that
-    overlap by half, and measured against their surroundings; the root makes small changes count.
+    Gradients are shared between the two nearest of `bins` directions, averaged over cells that overlap, and measured
+    against their surroundings; the root makes small changes count.
 
     Source: Dalal and Triggs 2005, "Histograms of oriented gradients for human detection", section 6 (as maps).
 
     Args:
         bins: directions.
         step: pixels between cells.
+        cell: pixels of a cell's side; as much beyond `step` as is even.
 
     >>> ramp = torch.arange(8.0).expand(1, 1, 8, 8) / 8
-    >>> OrientedGradients(4, 4)(ramp)[0, :, 0, 0].argmax().item()  # brighter to the right
+    >>> OrientedGradients(4, 4, 8)(ramp)[0, :, 0, 0].argmax().item()  # brighter to the right
     0
     """
 
-    def __init__(self, bins: int, step: int) -> None:
+    def __init__(self, bins: int, step: int, cell: int) -> None:
         super().__init__()
-        self.bins, self.step = bins, step
+        self.bins, self.step, self.cell = bins, step, cell
 
     def forward(self, x_nchw: Tensor) -> Tensor:
         """[n, c, h, w] to [n, bins, h / step, w / step]; of several channels the mean."""
@@ -65,7 +68,7 @@ class OrientedGradients(nn.Module):
         places = torch.arange(self.bins, device=y.device, dtype=y.dtype).view(1, -1, 1, 1)
         off = (turn - places + self.bins / 2) % self.bins - self.bins / 2
         share = (1 - off.abs()).clamp_min(0) * size
-        cells = F.avg_pool2d(share, 2 * self.step, self.step, self.step // 2, count_include_pad=False)
+        cells = F.avg_pool2d(share, self.cell, self.step, (self.cell - self.step) // 2, count_include_pad=False)
         around = F.avg_pool2d(cells.square().sum(1, keepdim=True), 5, 1, 2, count_include_pad=False)
         return (cells / (around + 1e-5).sqrt()).clamp_max(1).sqrt()
 
@@ -73,27 +76,50 @@ class OrientedGradients(nn.Module):
 class Represents(nn.Module, ABC):
     """A net with a vector for each face, and in training a cosine with each of the people it learns from.
 
+    A linear part stands beside what is learned by steps: directions of oriented gradients, in closed form at the end
+    (`isotrain.tasks.discriminant`). The two err differently, and are surer together.
+
     Args:
-        dims: D.
+        dims: D of the part that is learned by steps.
         people: P; 0 for a net that is trained on pairs or triplets alone.
+        size: side of the pictures.
+        linear: numbers of the linear part; 0 for none.
+
+    Attributes:
+        middle: [F] mean of the gradients' cells, and `ways` [F, linear]: the directions; zeros until they are known.
     """
 
-    def __init__(self, dims: int, people: int) -> None:
+    def __init__(self, dims: int, people: int, size: int, linear: int = 0) -> None:
         super().__init__()
-        self.dims = dims
+        self.dims = dims + linear
         self.people = nn.Linear(dims, people, bias=False) if people else None
+        self.middle: Tensor
+        self.ways: Tensor
+        self.coarse = OrientedGradients(BINS, 6, 8)
+        cells = BINS * (size // 6) ** 2 if linear else 0
+        self.register_buffer("middle", torch.zeros(cells))
+        self.register_buffer("ways", torch.zeros(cells, linear))
 
     @abstractmethod
     def features(self, pictures_nchw: Tensor) -> Tensor:
-        """[n, D], of any length."""
+        """What is learned by steps, [n, D], of any length."""
+
+    def cells(self, pictures_nchw: Tensor) -> Tensor:
+        """What the linear part sees, [n, F]."""
+        cells: Tensor = self.coarse(pictures_nchw).flatten(1)
+        return cells
 
     def represent(self, pictures_nchw: Tensor) -> Tensor:
-        """[n, D], each of length 1."""
-        return F.normalize(self.features(pictures_nchw))
+        """[n, D and the linear part], each of length 1."""
+        learned = F.normalize(self.features(pictures_nchw))
+        if not self.ways.numel():
+            return learned
+        linear = F.normalize((self.cells(pictures_nchw) - self.middle) @ self.ways)
+        return F.normalize(torch.cat((learned, WEIGHT**0.5 * linear), 1))
 
     def forward(self, pictures_nchw: Tensor) -> Tensor:
         """Vectors [n, D]; while there are people to learn from, their logits [n, P]: `LENGTH` times the cosine."""
-        vectors = self.represent(pictures_nchw)
+        vectors = F.normalize(self.features(pictures_nchw))
         if self.people is None:
             return vectors
         # The length of a person's weights is taken as it stands: what it learns is the direction alone.
@@ -126,6 +152,7 @@ class FaceNet(Represents):
         width: channels of the first stage; each has twice those of the one before.
         blocks: in each stage.
         drop: share of the last maps' numbers left out in training.
+        linear: numbers of the linear part.
 
     >>> FaceNet(1, 32, dims=8, people=3, width=4).eval()(torch.zeros(2, 1, 32, 32)).shape
     torch.Size([2, 3])
@@ -140,9 +167,10 @@ class FaceNet(Represents):
         width: int = 48,
         blocks: Sequence[int] = (1, 1, 1),
         drop: float = 0.4,
+        linear: int = 0,
     ) -> None:
-        super().__init__(dims, people)
-        self.gradients = OrientedGradients(BINS, 4)
+        super().__init__(dims, people, size, linear)
+        self.gradients = OrientedGradients(BINS, 4, 8)
         stages: list[nn.Module] = []
         channels = BINS
         for stage, number in enumerate(blocks):
@@ -182,6 +210,7 @@ class DeepFace(Represents):
         people: P.
         size: side of the pictures, 152 in the paper.
         width: factor of all channels; 1 is the paper's 95 million weights in L4 to L6 and F7.
+        linear: numbers of the linear part; 0, as in the paper, for none.
 
     >>> net = DeepFace([0.5] * 3, [0.25] * 3, dims=8, people=3, width=0.125).eval()
     >>> net(torch.zeros(1, 3, 152, 152)).shape, net.local1.out_size, net.local3.out_size
@@ -196,8 +225,9 @@ class DeepFace(Represents):
         people: int,
         size: int = 152,
         width: float = 1.0,
+        linear: int = 0,
     ) -> None:
-        super().__init__(dims, people)
+        super().__init__(dims, people, size, linear)
         wide, narrow = max(1, round(32 * width)), max(1, round(16 * width))
         self.scale = Standardize(mean, spread)
         self.conv1 = nn.Conv2d(len(mean), wide, 11)  # C1: 142
@@ -224,7 +254,14 @@ NETS = ("residual", "deepface")
 
 
 def face_net(
-    name: str, mean: Sequence[float], spread: Sequence[float], size: int, dims: int, people: int, width: float
+    name: str,
+    mean: Sequence[float],
+    spread: Sequence[float],
+    size: int,
+    dims: int,
+    people: int,
+    width: float,
+    linear: int = 0,
 ) -> Represents:
     """The net of that name.
 
@@ -236,6 +273,7 @@ def face_net(
         dims: D.
         people: P.
         width: factor of its channels.
+        linear: numbers of the linear part.
 
     Raises:
         BadOption: there is no net of that name, or its pictures cannot be of that size.
@@ -245,7 +283,7 @@ def face_net(
     if name == "deepface":
         if size < 96:
             raise BadOption(f"size={size}: DeepFace's layers need pictures of 96 pixels or more (the paper's 152).")
-        return DeepFace(mean, spread, dims, people, size, width)
+        return DeepFace(mean, spread, dims, people, size, width, linear)
     if size % 16 or size < 32:
         raise BadOption(f"size={size} must be a multiple of 16, 32 at least.")
-    return FaceNet(len(mean), size, dims, people, max(4, round(48 * width)))
+    return FaceNet(len(mean), size, dims, people, max(4, round(48 * width)), linear=linear)

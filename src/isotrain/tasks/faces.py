@@ -29,6 +29,7 @@ from isotrain.progress import Tick
 from isotrain.tasks import faceloss
 from isotrain.tasks.base import Batch, Card, Prediction, Scores, Task
 from isotrain.tasks.classify_card import fitted
+from isotrain.tasks.discriminant import discriminant
 from isotrain.tasks.measured import channels_of
 from isotrain.tasks.scores import verification
 from isotrain.tasks.variation import coarse, covered, lit, recoloured, rescanned
@@ -40,6 +41,8 @@ FARS = (1e-2, 1e-3)
 """Shares of strangers let in at which the share of true pairs is told."""
 MEASURED = 64
 """Training crops that means and spreads are measured on."""
+MEASURED_LINEAR = 20_000
+"""Training crops that the linear part is made from, at most."""
 CHUNK = 128
 """Faces looked at together where nothing is learned."""
 TURNED, SCALED, MOVED = math.radians(8), 0.08, 0.04
@@ -70,7 +73,8 @@ class Faces(Task):
             size: pixels of a crop's side; default 96, DeepFace 152.
             alignment: "3d", "2d" or "none": how the crops were made.
             loss: "margin", "softmax", "contrastive" or "triplet".
-            dims: numbers of a vector; default 128.
+            dims: numbers of a vector that are learned by steps; default 128.
+            linear: numbers of a linear discriminant beside them, in closed form at the end; default 192, DeepFace 0.
             width: factor of the net's channels; default 1, DeepFace 0.5.
             mirror: whether left and right may be exchanged in training.
             begin: run folder, or its model.safetensors, whose weights to begin from (softmax first, then pairs, as the
@@ -90,6 +94,7 @@ class Faces(Task):
             if chosen[kind] not in names:
                 raise UnknownName(kind, chosen[kind], names)
         size, dims = _whole("size", chosen["size"], 32, 512), _whole("dims", chosen["dims"], 2, 8192)
+        linear = _whole("linear", chosen["linear"], 0, 512)
         width = chosen["width"]
         if not isinstance(width, int | float) or not 0 < width <= 8:
             raise BadOption(f"width={width!r} must be above 0, 8 at most.")
@@ -108,7 +113,7 @@ class Faces(Task):
         # Those learned from come first; who is held out needs no output.
         people = list(dataset.classes)[: max(counts) + 1]
         return {
-            **chosen, "classes": people, "size": size, "dims": dims, "width": float(width),
+            **chosen, "classes": people, "size": size, "dims": dims, "linear": linear, "width": float(width),
             "mirror": bool(chosen["mirror"]), **channels_of(pictures),
         }  # fmt: skip
 
@@ -121,7 +126,7 @@ class Faces(Task):
         """The net, with an output for each person if its loss needs one."""
         c = self.card
         people = len(self.classes) if self.by_person else 0
-        return face_net(c["net"], c["mean"], c["spread"], self.size, c["dims"], people, c["width"])
+        return face_net(c["net"], c["mean"], c["spread"], self.size, c["dims"], people, c["width"], c["linear"])
 
     def begin(self, net: nn.Module) -> None:
         """Load the weights that the card names to begin from, if it does.
@@ -196,7 +201,25 @@ class Faces(Task):
         device = next(net.parameters()).device
         vectors = self.exported(net)
         found = [vectors(part.to(device))["vectors"].cpu() for part in crops.split(CHUNK)]
-        return torch.cat(found) if found else torch.zeros(0, self.card["dims"])
+        return torch.cat(found) if found else torch.zeros(0, self.card["dims"] + self.card["linear"])
+
+    @torch.no_grad()
+    def settle(self, net: nn.Module, shelf: Shelf[Seen]) -> None:
+        """The linear part, from training samples and their mirror images."""
+        represents = cast(Represents, net)
+        if not represents.ways.numel():
+            return
+        seen = shelf.take(evenly(list(range(len(shelf))), MEASURED_LINEAR))
+        device = represents.ways.device
+        cells = []
+        for start in range(0, len(seen), CHUNK):
+            crops = torch.stack([one.crop for one in seen[start : start + CHUNK]]).to(device).float() / 255
+            cells += [torch.stack((represents.cells(crops), represents.cells(crops.flip(3))), 1).flatten(0, 1)]
+        people = torch.tensor([one.person for one in seen], device=device).repeat_interleave(2)
+        found = discriminant(torch.cat(cells), people, represents.ways.shape[1])
+        if found is not None:
+            represents.middle.copy_(found[0])
+            represents.ways.zero_()[:, : found[1].shape[1]] = found[1]
 
     def exported(self, net: nn.Module) -> Vectors:
         """The vectors, without outputs for the people it has learned from."""
@@ -258,7 +281,7 @@ def defaults(net: str) -> dict[str, Any]:
     deep = net == "deepface"
     return {
         "net": net, "size": 152 if deep else 96, "alignment": "3d", "loss": "margin", "dims": 128,
-        "width": 0.5 if deep else 1.0, "mirror": True, "begin": None,
+        "linear": 0 if deep else 192, "width": 0.5 if deep else 1.0, "mirror": True, "begin": None,
     }  # fmt: skip
 
 
