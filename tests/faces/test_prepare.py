@@ -142,3 +142,27 @@ def test_what_cannot_be_prepared_is_refused(tmp_path, drawn):
         people(replace(drawn, train=drawn.train[:4]), OPTIONS, 0.1, 0)
     with pytest.raises(IsotrainError, match="'nothing'"):
         people(drawn, OPTIONS, 0.1, 0, detector="nothing")
+
+
+def test_too_few_people_are_refused_before_anything_is_looked_for(tmp_path: Path) -> None:
+    from isotrain.data.synthetic.faces import write_people
+    from isotrain.errors import BadOption
+
+    write_people(tmp_path, people=4, each=2, pairs=2, size=64)
+    with pytest.raises(BadOption, match=r"4 people are too few to hold out 10%.*--held-out 0.5"):
+        people(str(tmp_path), {"size": 32}, held_out=0.1, seed=0)
+
+
+def test_people_of_a_test_folder_need_not_be_learned_from(tmp_path: Path) -> None:
+    from isotrain.data.opened import open_dataset
+    from isotrain.data.synthetic.faces import write_people
+
+    write_people(tmp_path / "train", people=2, each=2, pairs=1, size=64)
+    write_people(tmp_path / "test", people=2, each=2, pairs=1, size=64, first=5)
+    for folder in ("train", "test"):
+        for listed in (tmp_path / folder).glob("*.txt"):
+            listed.unlink()
+    dataset = open_dataset(str(tmp_path), "people", held_out=0.0)
+    assert (len(dataset.train), len(dataset.test), len(dataset.classes)) == (4, 4, 4)
+    with pytest.raises(BadData, match="in no training picture"):
+        open_dataset(str(tmp_path), "labels", held_out=0.0)

@@ -76,7 +76,7 @@ class Asked:
         from isotrain.data.opened import open_dataset
         from isotrain.faces.prepare import people
 
-        found = twin("faces", self.seed) if self.data is None else open_dataset(self.data, "labels", held_out=0.0)
+        found = twin("faces", self.seed) if self.data is None else open_dataset(self.data, "people", held_out=0.0)
         number = sum(len(part) for part in (found.train, found.held_out, found.test))
         with progress_bar("faces", number, not quiet) as part:
             dataset, skipped = people(found, self.options, self.held_out, self.seed, part("found and aligned"))

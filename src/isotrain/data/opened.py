@@ -17,7 +17,7 @@ from isotrain.data.readers.reading import TEST, TRAIN, VAL, Reading, Tree, split
 from isotrain.data.samples import Dataset, Sample
 from isotrain.errors import BadData, BadOption
 
-NEEDS = ("labels", "boxes", "masks", "landmarks")
+NEEDS = ("labels", "people", "boxes", "masks", "landmarks")
 MOST_HELD_OUT = 5000
 """Enough to tell 98 from 98.5 per cent; the rest is better learned from."""
 
@@ -27,7 +27,8 @@ def open_dataset(source: str, need: str, held_out: float = 0.1, seed: int = 0) -
 
     Args:
         source: a folder or file; "digits"; or the name of a folder in `$ISOTRAIN_DATA`.
-        need: "labels", "boxes", "masks" or "landmarks". Boxes serve as labels of their pictures, masks as boxes.
+        need: "labels", "people" (labels, of whom those held out or tested on need not be learned from), "boxes",
+            "masks" or "landmarks". Boxes serve as labels of their pictures, masks as boxes.
         held_out: share of the training samples that is held out, at most 5,000, where the source has no split of its
             own to choose by: as many of every class as its share, no group torn apart. 0: none, and a source that has
             no training samples is welcome too (to be scored on).
@@ -134,7 +135,7 @@ def _found(tree: Tree) -> str:
 
 def _serving(sample: Sample, need: str) -> Sample:
     """A sample whose boxes serve as labels where labels are needed."""
-    if need != "labels" or not sample.things:
+    if need not in ("labels", "people") or not sample.things:
         return sample
     shown = {thing.label for thing in sample.things if not thing.crowd}
     return replace(sample, labels=tuple(sorted(shown | set(sample.labels))))
@@ -144,11 +145,11 @@ def _check(source: str, need: str, reading: Reading, splits: dict[str, list[Samp
     """Raise if what is needed is not there."""
     train = splits[TRAIN] or splits[VAL] + splits[TEST]
     where = f"{source} ({reading.format})"
-    if need == "labels":
+    if need in ("labels", "people"):
         if not any(sample.labels for sample in train):
             raise BadData(f"{where} has no labels to learn from.")
         known = {label for sample in train for label in sample.labels}
-        if reading.labelled:
+        if reading.labelled and need == "labels":
             for sample in splits[VAL] + splits[TEST]:
                 for label in set(sample.labels) - known:
                     name = reading.classes[label]

@@ -12,7 +12,7 @@ from torch import Tensor
 from isotrain.data.opened import open_dataset
 from isotrain.data.pictures import read_picture
 from isotrain.data.samples import Dataset, Sample
-from isotrain.errors import BadData
+from isotrain.errors import BadData, BadOption
 from isotrain.faces.aligning import Aligner
 from isotrain.faces.chain import Cutter, central, cutter_of
 from isotrain.faces.parts import Marked
@@ -61,10 +61,12 @@ def people(
     Raises:
         BadData: no such folder, no people in it, or no face in any picture.
     """
-    dataset = open_dataset(source, "labels", held_out=0.0, seed=seed) if isinstance(source, str) else source
+    dataset = open_dataset(source, "people", held_out=0.0, seed=seed) if isinstance(source, str) else source
     known = defaults(str(options.get("net", "residual"))) | options
     channels = int(known.get("channels") or 1)
     aligner = Aligner(known["alignment"], int(known["size"]), channels)
+    if held_out and not (dataset.held_out or dataset.test):
+        _check(len({label for sample in dataset.train for label in sample.labels}), held_out)
     cutter = cutter_of(aligner, detector, landmarks)
     skipped = Skipped()
     parts: list[list[Sample]] = []
@@ -89,6 +91,14 @@ def people(
     classes = tuple(dataset.classes[label] for label in place)
     train, kept, test = ([_relabelled(one, place) for one in part] for part in (train, kept, test))
     return Dataset(classes, train, kept, test, dataset.source, shown), skipped
+
+
+def _check(people: int, held_out: float) -> None:
+    """Raise early, before every face is looked for."""
+    if people and (round(people * held_out) < 1 or round(people * (1 - held_out)) < 2):
+        raise BadOption(
+            f"{people} people are too few to hold out {held_out:.0%} of them: give more people, --held-out 0.5 or 0."
+        )
 
 
 def _relabelled(sample: Sample, place: dict[int, int]) -> Sample:

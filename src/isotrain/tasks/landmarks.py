@@ -77,7 +77,7 @@ class Landmarks(Task):
             UnknownName: an option; there are none.
         """
         for option in options:
-            raise UnknownName("option of landmarks", option, ())
+            raise UnknownName("option of landmarks", option, ("none",))
         if not dataset.train:
             raise BadData(f"{dataset.source or 'the dataset'} has no faces to learn from.")
         card: Card = {"classes": ["face"], "mean": [0.5], "spread": [0.25]}
