@@ -13,7 +13,7 @@ from isotrain.train.recipes import Plan
 from isotrain.train.rundir import RunFolder, load_run
 
 torch.set_num_threads(2)
-options = {"alignment": "3d", "size": 48, "dims": 32, "width": 0.25}
+options = {"alignment": "3d", "size": 48, "dims": 32, "width": 0.25, "linear": 32}
 dataset, _ = people(faces_dataset(train=300, held_out=60, test=120, seed=1), options, held_out=0.0, seed=0)
 task = Faces(Faces.plan(dataset, options))
 outcome = fit(task, dataset, RunFolder("runs/drawn-people"), Plan(epochs=6, batch=30))

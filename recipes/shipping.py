@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
+from isotrain.aside import write_aside
 from isotrain.train.rundir import CARD, WEIGHTS
 
 SHIPPED = Path(__file__).parent.parent / "src" / "isotrain" / "weights"
@@ -31,7 +32,6 @@ def ship(run: Path, name: str, source: str, but: str | None = None) -> Path:
         weights = {key: value for key, value in weights.items() if not key.startswith(but)}
     half = {key: value.half() if value.dtype is torch.float32 else value for key, value in weights.items()}
     target = SHIPPED / name
-    target.mkdir(parents=True, exist_ok=True)
-    save_file(half, target / WEIGHTS)
-    (target / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+    write_aside(target / WEIGHTS, save(half))
+    write_aside(target / CARD, (json.dumps(card, indent=1) + "\n").encode())
     return target

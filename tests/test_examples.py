@@ -25,6 +25,10 @@ SAYS = {
         r"to ([\d.]+), ([\d.]+)% of 50 held-out wines right\n.*losses: (\S+)",
         lambda loss, share, apart: loss < 0.01 and share >= 94 and apart < 1e-8,
     ),
+    "faces_of_drawn_people.py": (
+        r"([\d.]+)% of pairs of people never seen are answered right, AUC ([\d.]+)",
+        lambda share, auc: share >= 80 and auc > 0.88,
+    ),
     "averages.py": (
         r"last weights: ([\d.]+) on 1097 digits\nthe best: ([\d.]+) with",
         lambda last, best: best < 0.95 * last,

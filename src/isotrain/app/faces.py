@@ -185,7 +185,7 @@ def cluster(
     face_model: FaceModel = None,
     longest: Longest = None,
     threshold: Threshold = None,
-    far: Far = 1e-3,
+    far: Far = 1e-2,
     out: Out = None,
     as_json: AsJson = False,
 ) -> None:
