@@ -137,8 +137,8 @@ def test_what_cannot_be_prepared_is_refused(tmp_path, drawn):
     save(torch.full((3, 90, 90), 120, dtype=torch.uint8), tmp_path / "Ada" / "wall.png")
     save(torch.full((3, 90, 90), 20, dtype=torch.uint8), tmp_path / "Ben" / "night.png")
     with pytest.raises(BadData, match=r"no face was found in any of 2 pictures\. 2 pictures left out"):
-        people(str(tmp_path), OPTIONS, 0.1, 0)
-    with pytest.raises(BadData, match="too few"):
+        people(str(tmp_path), OPTIONS, 0.0, 0)
+    with pytest.raises(IsotrainError, match="too few"):
         people(replace(drawn, train=drawn.train[:4]), OPTIONS, 0.1, 0)
     with pytest.raises(IsotrainError, match="'nothing'"):
         people(drawn, OPTIONS, 0.1, 0, detector="nothing")
