@@ -188,3 +188,16 @@ def test_killed_while_enrolling(album: dict[int, list[Path]], tmp_path: Path) ->
         if who:
             subprocess.run([*RUN, "faces", "forget", "Ada", "--gallery", str(gallery)], check=True, capture_output=True)
     assert False in seen
+
+
+def test_a_damaged_gallery_is_told_even_where_none_was_named(
+    answer_of: Callable[..., Any], album: dict[int, list[Path]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ISOTRAIN_GALLERY", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
+    broken = tmp_path / "home" / "isotrain" / "gallery.db"
+    broken.parent.mkdir(parents=True)
+    broken.write_bytes(b"no gallery at all" * 100)
+    refused(answer_of("faces", "identify", str(next(iter(album.values()))[0])), "gallery.db")
+    assert broken.read_bytes().startswith(b"no gallery")

@@ -219,7 +219,7 @@ def name_(
     from isotrain.app.faces_keep import rename as run
 
     how = {"basis": consent, "by": by, "until": until}
-    tell(run(who, name, how, _gallery(gallery, passphrase), as_json), "show_people", as_json)
+    tell(run(who, name, how, _gallery(gallery, passphrase, create=False), as_json), "show_people", as_json)
 
 
 @faces_app.command()
@@ -236,7 +236,7 @@ def move(
     """
     from isotrain.app.faces_keep import move as run
 
-    tell(run(faces, to, _gallery(gallery, passphrase)), "show_people", as_json)
+    tell(run(faces, to, _gallery(gallery, passphrase, create=False)), "show_people", as_json)
 
 
 @faces_app.command()
@@ -247,7 +247,7 @@ def undo(gallery: At = None, passphrase: Ask = False, as_json: AsJson = False) -
     """
     from isotrain.app.faces_keep import undo as run
 
-    tell(run(_gallery(gallery, passphrase)), "show_undone", as_json)
+    tell(run(_gallery(gallery, passphrase, create=False)), "show_undone", as_json)
 
 
 @faces_app.command("list")

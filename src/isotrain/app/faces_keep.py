@@ -108,7 +108,7 @@ def rename(who: str, name: str, agreed: dict[str, str | None], gallery: dict[str
         UnknownName: nobody is called so.
         BadOption: a first name without a consent.
     """
-    with gallery_at(gallery, create=False) as people:
+    with gallery_at(gallery) as people:
         person = people.person(_who(who))
         same = [other for other in people.people(named=True) if other.name == name.strip() and other.id != person.id]
         if same:
@@ -125,7 +125,7 @@ def move(faces: list[int], to: str | None, gallery: dict[str, Any]) -> dict[str,
         BadData: there is no such face.
         UnknownName: nobody is called so.
     """
-    with gallery_at(gallery, create=False) as people:
+    with gallery_at(gallery) as people:
         done = people.assign(faces, None if to is None else people.person(_who(to)).id)
     return {"kind": "move", "faces moved": faces, "who": [] if done is None else [_person(done)]}
 
@@ -136,7 +136,7 @@ def undo(gallery: dict[str, Any]) -> dict[str, Any]:
     Raises:
         BadData: there is none.
     """
-    with gallery_at(gallery, create=False) as people:
+    with gallery_at(gallery) as people:
         return {"kind": "undo", **asdict(people.undo())}
 
 

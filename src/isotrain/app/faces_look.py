@@ -58,22 +58,23 @@ def say(words: str) -> None:
     print(f"isotrain: {' '.join(words.split())}", file=sys.stderr)
 
 
-def gallery_at(chosen: dict[str, Any], create: bool | None = None) -> Gallery:
+def place_of(chosen: dict[str, Any]) -> str:
+    """Where the gallery is: as it was typed, as the environment says, or in the user's data folder."""
+    named = chosen["place"] or os.environ.get("ISOTRAIN_GALLERY")
+    home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return named or str(Path(home) / "isotrain" / "gallery.db")
+
+
+def gallery_at(chosen: dict[str, Any]) -> Gallery:
     """The gallery that was asked for.
 
     Raises:
         BadData: there is none, or it cannot be opened.
         BadOption: a wrong, missing or needless passphrase.
     """
-    place = chosen["place"] or os.environ.get("ISOTRAIN_GALLERY")
-    if place is None:
-        home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-        place = str(Path(home) / "isotrain" / "gallery.db")
-    make = chosen["create"] if create is None else create
+    place, make = place_of(chosen), bool(chosen["create"])
     if not make and "://" not in place and not Path(place).exists():
-        raise BadData(
-            f"there is no gallery at {place}: `isotrain faces enroll NAME PHOTO` begins one, or name another."
-        )
+        raise BadData(f"there is no gallery at {place}: `isotrain faces enroll NAME PHOTO` begins one.")
     passphrase = os.environ.get("ISOTRAIN_PASSPHRASE")
     if chosen["ask"]:
         import typer
@@ -86,18 +87,12 @@ def gallery_at(chosen: dict[str, Any], create: bool | None = None) -> Gallery:
 
 @contextmanager
 def optional_gallery(chosen: dict[str, Any]) -> Iterator[Gallery | None]:
-    """The gallery, or None where there is none yet: a photo can be looked at without."""
+    """The gallery; None where none was named and there is none yet: a photo can be looked at without."""
     named = chosen["place"] or os.environ.get("ISOTRAIN_GALLERY")
-    try:
-        gallery = gallery_at(chosen, create=False)
-    except BadData:
-        if named is not None:
-            raise
-        gallery = None
-    if gallery is None:
+    if named is None and not Path(place_of(chosen)).exists():
         yield None
         return
-    with gallery:
+    with gallery_at({**chosen, "create": False}) as gallery:
         yield gallery
 
 
