@@ -147,7 +147,9 @@ def enroll(
             help="`given`, `guardian` or `household` (nobody was asked, the gallery serves a household only)."
         ),
     ] = None,
-    by: Annotated[str | None, typer.Option(help="Who agreed. [default: the person]", show_default=False)] = None,
+    by: Annotated[
+        str | None, typer.Option(help="Who agreed. [default: the person, or the household]", show_default=False)
+    ] = None,
     until: Annotated[
         str | None, typer.Option(metavar="YYYY-MM-DD", help="The last day on which the faces may be kept.")
     ] = None,
@@ -206,7 +208,9 @@ def name_(
     who: Name,
     name: Annotated[str, typer.Argument(metavar="NEW", help="The new name; an existing one joins the two.")],
     consent: Annotated[str | None, typer.Option(help="`given`, `guardian` or `household`: for a first name.")] = None,
-    by: Annotated[str | None, typer.Option(help="Who agreed. [default: the person]", show_default=False)] = None,
+    by: Annotated[
+        str | None, typer.Option(help="Who agreed. [default: the person, or the household]", show_default=False)
+    ] = None,
     until: Annotated[str | None, typer.Option(metavar="YYYY-MM-DD", help="The last day the faces may be kept.")] = None,
     gallery: At = None,
     passphrase: Ask = False,

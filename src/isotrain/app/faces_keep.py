@@ -228,7 +228,10 @@ def _consent(name: str, agreed: dict[str, str | None], asked: bool) -> Consent |
         until = None if agreed["until"] is None else date.fromisoformat(agreed["until"])
     except ValueError as error:
         raise BadOption(f"--until {agreed['until']!r} should be a day, as 2027-12-31.") from error
-    return Consent(basis, agreed["by"] or name, date.today(), until)  # type: ignore[arg-type]  # it refuses others
+    by = agreed["by"] or {"household": "the household", "guardian": ""}.get(basis, name)
+    if not by:
+        raise BadOption(f"--consent guardian: who agreed for {name}? Say it by --by.")
+    return Consent(basis, by, date.today(), until)  # type: ignore[arg-type]  # it refuses others
 
 
 def _person(person: Person) -> dict[str, Any]:
