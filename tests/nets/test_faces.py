@@ -42,7 +42,7 @@ def ramp(degrees: float, size: int = 32) -> torch.Tensor:
 
 @pytest.mark.parametrize("bins", [4, 12])
 def test_a_ramp_lies_in_the_bin_of_its_direction(bins):
-    look = OrientedGradients(bins, 4)
+    look = OrientedGradients(bins, 4, 8)
     for turn in range(bins):
         said = look(ramp(360 * turn / bins))[0, :, 2:-2, 2:-2].mean((1, 2))
         assert said.argmax() == turn
@@ -53,7 +53,7 @@ def test_a_ramp_lies_in_the_bin_of_its_direction(bins):
 
 
 def test_light_does_not_change_gradients():
-    look = OrientedGradients(12, 4)
+    look = OrientedGradients(12, 4, 8)
     x = pictures(3, 64)
     said = look(x)
     assert said.shape == (3, 12, 16, 16)
@@ -66,20 +66,20 @@ def test_light_does_not_change_gradients():
 
 
 def test_a_negative_turns_all_directions_around():
-    look = OrientedGradients(12, 4)
+    look = OrientedGradients(12, 4, 8)
     x = pictures(2, 64)
     torch.testing.assert_close(look(1 - x), look(x).roll(6, 1), atol=2e-3, rtol=0)
 
 
 def test_a_mirrored_picture_mirrors_the_cells_and_the_directions():
-    look = OrientedGradients(12, 4)
+    look = OrientedGradients(12, 4, 8)
     x = pictures(2, 64)
     mirrored = [(6 - turn) % 12 for turn in range(12)]  # right becomes left, down stays down
     torch.testing.assert_close(look(x.flip(3)), look(x).flip(3)[:, mirrored], atol=2e-3, rtol=0)
 
 
 def test_flat_pictures_have_no_direction_and_colours_are_averaged():
-    look = OrientedGradients(12, 4)
+    look = OrientedGradients(12, 4, 8)
     assert look(torch.full((1, 1, 32, 32), 0.7)).abs().max() == 0
     x = pictures(1, 32, 3)
     torch.testing.assert_close(look(x), look(x.mean(1, keepdim=True)))
