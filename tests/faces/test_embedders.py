@@ -371,7 +371,7 @@ def test_a_run_of_faces(run, monkeypatch):
     monkeypatch.setattr(embedders, "CHUNK", 2)
     path = run()
     embedder = embedder_named(path, tell=silent)
-    assert (embedder.size, embedder.channels, embedder.dims, embedder.alignment) == (32, 1, 5, "3d")
+    assert (embedder.size, embedder.channels, embedder.dims, embedder.alignment) == (32, 1, 5 + 192, "3d")
     faces = torch.rand(5, 1, 32, 32)
     task, net, _ = load_run(path)
     vectors = embedder.embed(faces)
