@@ -377,7 +377,7 @@ def test_a_run_of_faces(run, monkeypatch):
     vectors = embedder.embed(faces)
     assert torch.allclose(vectors, task.embed(net, faces), atol=1e-5)
     assert torch.allclose(vectors.norm(dim=1), torch.ones(5)) and not vectors.requires_grad
-    assert embedder.embed(faces[:0]).shape == (0, 5)
+    assert embedder.embed(faces[:0]).shape == (0, embedder.dims)
     with pytest.raises(BadData, match="1, 32, 32"):
         embedder.embed(torch.rand(1, 3, 32, 32))
 
