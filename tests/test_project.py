@@ -160,6 +160,8 @@ def test_the_wheel_builds_offline_and_is_typed(tmp_path):
     (wheel,) = tmp_path.glob("isotrain-*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert "isotrain/py.typed" in names
+    weights = {path.relative_to(SOURCE) for path in (SOURCE / "weights").rglob("*") if path.is_file()}
+    assert len(weights) >= 8 and weights <= {Path(name).relative_to("isotrain") for name in names if "weights" in name}
     assert {name.split("/")[0].split("-")[0] for name in names} == {"isotrain"}
     shipped = {Path(name).relative_to("isotrain") for name in names if name.endswith(".py")}
     assert shipped == {path.relative_to(SOURCE) for path in SOURCE.rglob("*.py")}
