@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -195,6 +196,28 @@ def _too_large(path: Path) -> BadData:
 def _unreadable(path: Path, error: Exception) -> str:
     lines = str(error).replace(str(path), path.name).strip().splitlines()
     return f"picture {path} cannot be read: {(lines[0] if lines else type(error).__name__).rstrip('.')}."
+
+
+def alike(pictures: Sequence[Tensor], channels: int) -> list[Tensor]:
+    """Pictures as they are if all have as many channels; else with `channels`, each picture that recurs made once."""
+    if len({picture.shape[0] for picture in pictures}) <= 1:
+        return list(pictures)
+    made = {id(picture): picture for picture in pictures}
+    made = {key: in_channels(picture, channels) for key, picture in made.items()}
+    return [made[id(picture)] for picture in pictures]
+
+
+def crops_in_channels(crops_nchw: Tensor, channels: int) -> Tensor:
+    """Floating crops [n, 1 or 3, h, w] with as many channels as a net takes, as `in_channels` has it.
+
+    What is cut out first and made grey then costs the crop alone: a photo of 12 megapixels takes a third of a second.
+
+    >>> crops_in_channels(torch.tensor([0.1, 0.2, 0.6]).view(1, 3, 1, 1), 1).item()
+    0.3...
+    """
+    if crops_nchw.shape[1] == channels:
+        return crops_nchw
+    return crops_nchw.mean(1, keepdim=True) if channels == 1 else crops_nchw.expand(-1, channels, -1, -1)
 
 
 def in_channels(picture: Tensor, channels: int) -> Tensor:

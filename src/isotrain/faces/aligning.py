@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from isotrain.data.pictures import in_channels
+from isotrain.data.pictures import alike, crops_in_channels
 from isotrain.faces.parts import Alignment, Marked
 from isotrain.tasks.landmarks import square_in
 from isotrain.vision.facemodel import FaceModel
@@ -72,17 +72,14 @@ class Aligner:
         turned = torch.zeros(len(boxes), dtype=torch.bool)
         if not len(boxes):
             return Aligned(torch.zeros(0, self.channels, self.size, self.size), turned)
-        shown: dict[int, Tensor] = {}
-        for picture in pictures:  # of a photo with many faces the colours are taken once
-            shown.setdefault(id(picture), in_channels(picture, self.channels))
-        grounds = [shown[id(picture)] for picture in pictures]
+        grounds = alike(pictures, self.channels)
         points, grow = marked.points, self.enlarge or 1.0
         if self.alignment == "none":
-            return Aligned(cut(grounds, self._outcut(boxes), self.size), turned)
+            return self._made(cut(grounds, self._outcut(boxes), self.size), turned)
         if self.alignment in TEMPLATES:
-            return Aligned(TEMPLATES[self.alignment].crops(grounds, points, self.size), turned)
+            return self._made(TEMPLATES[self.alignment].crops(grounds, points, self.size), turned)
         if self.alignment == "2d":
-            return Aligned(cut(grounds, self.model.upright(points, self.size, grow), self.size), turned)
+            return self._made(cut(grounds, self.model.upright(points, self.size, grow), self.size), turned)
         fit = self.model.fit(points)
         turned = fit.doubtful
         crops = frontal(grounds, points, self.model, self.size, grow, fit=fit)
@@ -90,7 +87,10 @@ class Aligner:
         if rows:
             upright = self.model.upright(points[rows], self.size, grow)
             crops[rows] = cut([grounds[row] for row in rows], upright, self.size).to(crops)
-        return Aligned(crops, turned)
+        return self._made(crops, turned)
+
+    def _made(self, crops: Tensor, turned: Tensor) -> Aligned:
+        return Aligned(crops_in_channels(crops, self.channels), turned)
 
     def _outcut(self, boxes: Tensor) -> Tensor:
         """The squares that are cut out, as transforms [n, 2, 3]."""

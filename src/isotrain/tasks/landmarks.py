@@ -14,7 +14,7 @@ from PIL.Image import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from isotrain.data.pictures import in_channels, read_picture
+from isotrain.data.pictures import alike, crops_in_channels, in_channels, read_picture
 from isotrain.data.samples import Dataset, Sample, evenly
 from isotrain.data.shelf import Shelf
 from isotrain.errors import BadData, UnknownName
@@ -163,12 +163,12 @@ class Landmarks(Task):
     ) -> tuple[Tensor, Tensor]:
         """Landmarks and trust as the net finds them; at the last look together with those of the mirrored picture."""
         view = _views(squares, SIZE, ROOM)
-        grey = in_channels(picture, 1) if isinstance(picture, Tensor) else [in_channels(one, 1) for one in picture]
+        ground = picture if isinstance(picture, Tensor) else alike(picture, 1)
         points, trust = torch.zeros(len(squares), NUMBER, 2), torch.zeros(len(squares))
         for look in range(looks if len(squares) else 0):
             if look:
                 view = _views(square_of(points), SIZE, ROOM, tilt_of(points))
-            windows = _cut(grey, view, SIZE)
+            windows = _cut(ground, view, SIZE)
             inside, trust = _answers(net, windows)
             if look == looks - 1:
                 other, trust_too = _answers(net, windows.flip(3))
@@ -265,8 +265,8 @@ def _views(squares: Tensor, size: int, room: float, tilt: Tensor | None = None) 
 
 
 def _cut(picture: Tensor | Sequence[Tensor], view: Tensor, size: int) -> Tensor:
-    """The views of grey pictures, their edges repeated beyond them: [n, 1, size, size] in [0, 1]."""
-    return cut(picture, views_matrices(view, size), size)
+    """The views of pictures in grey, their edges repeated beyond them: [n, 1, size, size] in [0, 1]."""
+    return crops_in_channels(cut(picture, views_matrices(view, size), size), 1)
 
 
 def views_matrices(view: Tensor, size: int) -> Tensor:
