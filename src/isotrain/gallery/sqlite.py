@@ -157,9 +157,9 @@ class Sqlite:
         """There is no index.
 
         Raises:
-            NotImplementedError: always; `approximate` says so.
+            AssertionError: always: whoever asks looks at `approximate` first.
         """
-        raise NotImplementedError
+        raise AssertionError("SQLite has no index of nearest neighbours: `approximate` says so")
 
     def shred(self) -> bool:
         """Write every page anew and empty the log, so that nothing of deleted rows is left in the files.

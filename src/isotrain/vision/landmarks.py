@@ -1,7 +1,8 @@
 """The 68 landmarks of a face, in iBUG's order: which is which, mirrored, measured and joined by lines.
 
 Points are tensors [..., 68, 2], x and y in pixels; the first pixel lies between 0 and 1, so that its centre is at 0.5.
-Files that hold whole pixels (iBUG's `.pts`, ytfaces' csv) count centres: add `CENTRE` to what they say.
+Files count the centres of pixels, ytfaces' csv from 0 and iBUG's `.pts` from 1: `CENTRE` is added to what the one says
+and taken off what the other does (`isotrain.data.landmarkfiles`).
 Left and right are those of the picture: the jaw begins at the left ear that is seen, and eye 36 to 41 is on the left.
 
 Source: Sagonas et al. 2013, "300 Faces in-the-Wild Challenge", figure 1 (its numbers begin at 1, these at 0).
