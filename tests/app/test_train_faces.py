@@ -112,6 +112,8 @@ def test_faces_from_a_folder_to_verified(
     one, two, other = (str(crowd / name) for name in sorted_pictures(crowd))
     refused(answer_of("faces", "verify", one, two, "--embedder", "run"), "has no calibration")
     scored = isotrain("evaluate run --pairs pairs.txt people/")
+    # The pairs show people that the run learned from: that is said beside the figures.
+    assert any("were learned from" in note for note in scored["notes"])
     assert (tmp_path / "run" / "pairs.html").read_text().count("<") > 20
     assert (tmp_path / "run" / "pairs.json").exists()
     assert all(Path(path).stat().st_size > 0 for path in scored["written"])

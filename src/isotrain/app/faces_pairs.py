@@ -73,6 +73,7 @@ def evaluate_pairs(
             f"In {len(missed)} of {len(pairs.pictures)} pictures no face was found and the middle was taken, as LFW's "
             f"pictures have it there: {', '.join(path.name for path in missed[:3])}{' ...' if len(missed) > 3 else ''}."
         )
+    notes += _flattered(embedder, pairs, shipped)
     if found.calibration is not None and keep and not shipped:
         written.append(str(write_calibration(embedder, chain.embedder.id, found.calibration, str(pairs_file))))
         notes.append("Thresholds of look, identify, verify and cluster are now those of these pairs.")
@@ -140,8 +141,22 @@ def _learned(embedder: Path, chain: Chain) -> tuple[Learned, ...]:
 
     source = str(RunFolder(embedder).card()["data"].get("source") or "?")
     # People of LFW itself are what "unrestricted" allows; all else is labelled data from outside.
-    inside = "lfw" in Path(source).name.lower()
+    inside = any(name in Path(source).name.lower() for name in ("lfw", "labeled faces in the wild"))
     return (*parts, Learned("representation", Path(source).name, "no" if inside else "labeled"))
+
+
+def _flattered(embedder: Path, pairs: Pairs, shipped: bool) -> list[str]:
+    """Whether people of the pairs were learned from: the figures then say too much."""
+    if shipped:
+        return ["The shipped representation learned from people of LFW: figures on pairs of LFW flatter it."]
+    if embedder.suffix == ".onnx":
+        return []
+    from isotrain.train.rundir import RunFolder
+
+    learned = set(RunFolder(embedder).card()["card"]["classes"])
+    people = {path.parent.name for path in pairs.pictures}
+    known = len(people & learned)
+    return [f"{known} of these {len(people)} people were learned from: the figures flatter the run."] if known else []
 
 
 def _hardest(found: Any, pairs: Pairs, crops: Sequence[Tensor]) -> list[ShownPair]:
