@@ -1,4 +1,4 @@
-"""What a set of labelled pictures is made of, whatever format it was read from.
+"""What a set of labelled pictures or texts is made of, whatever format it was read from.
 
 Boxes are (left, top, right, bottom) in pixels of the picture as it is looked at (after its EXIF rotation), the right
 and bottom edges excluded: a box over the whole of a picture of 4 x 3 pixels is (0, 0, 4, 3). Classes are numbered from
@@ -43,23 +43,27 @@ class Thing:
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture with what is known of it.
+    """One picture or text with what is known of it.
 
     Attributes:
-        picture: a file, or uint8 [C, H, W].
+        picture: a file, or uint8 [C, H, W]; an empty Path where there is none.
         labels: classes of the picture as a whole (one of them for plain classification).
         things: labelled objects.
         name: short, unique in its set, for messages and tables.
         group: what must not be torn apart when samples are held out (a patient, a film); "" for none.
         where: file and line its label was read from, for messages.
+        text: what is read instead of a picture: a stretch of a text, a sentence to translate.
+        said: what is to be said of it: the captions of a picture, the translation of a sentence.
     """
 
-    picture: Path | Tensor
+    picture: Path | Tensor = Path()
     labels: tuple[int, ...] = ()
     things: tuple[Thing, ...] = ()
     name: str = ""
     group: str = ""
     where: str = ""
+    text: str = ""
+    said: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
