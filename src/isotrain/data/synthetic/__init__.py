@@ -5,6 +5,7 @@ draw comes from the generator made of these.
 """
 
 from isotrain.data.synthetic.caption import caption_of
+from isotrain.data.synthetic.captioned import captioned_dataset
 from isotrain.data.synthetic.clutter import clutter_dataset, clutter_digits
 from isotrain.data.synthetic.coco import write_coco
 from isotrain.data.synthetic.crowd import crowd_dataset
@@ -16,6 +17,7 @@ from isotrain.data.synthetic.shape import SHAPES, shapes_dataset
 __all__ = [
     "SHAPES",
     "caption_of",
+    "captioned_dataset",
     "clutter_dataset",
     "clutter_digits",
     "crowd_dataset",

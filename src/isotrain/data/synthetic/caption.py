@@ -71,5 +71,14 @@ def _words(thing: Thing, picture: Tensor, name: str, classes: Sequence[str]) -> 
     left, top, right, bottom = thing.box
     side = max((right - left) / picture.shape[2], (bottom - top) / picture.shape[1])
     size = "small " if side < SMALL else "large " if side > LARGE else ""
-    words = f"{size}{colour} {classes[thing.label]}"
+    return phrase(size, colour, classes[thing.label])
+
+
+def phrase(size: str, colour: str, shape: str) -> str:
+    """One shape in words; `size` ends in a blank, or is "" where nothing is said of it.
+
+    >>> phrase("", "orange", "ring"), phrase("small ", "orange", "ring")
+    ('an orange ring', 'a small orange ring')
+    """
+    words = f"{size}{colour} {shape}"
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"

@@ -28,6 +28,9 @@ class Twin(IntEnum):
     CLUTTER = 2
     PEOPLE = 3
     FACES = 4
+    CAPTIONED = 5
+    GRAMMAR = 6
+    LANGUAGE = 7
 
 
 def generator(twin: Twin, seed: int, part: Part, place: int) -> np.random.Generator:
