@@ -50,14 +50,15 @@ def words(sentence: str) -> list[str]:
     return re.findall(r"\w+|[^\w\s]", sentence.lower())
 
 
-def vocabulary(sentences: Iterable[Sequence[str]], most: int) -> dict[str, int]:
-    """The most frequent words, numbered from 4 on: padding, begin, end and unknown come first.
+def vocabulary(sentences: Iterable[Sequence[str]], most: int, least: int = 1) -> dict[str, int]:
+    """The most frequent words, seen `least` times, numbered from 4 on: padding, begin, end and unknown come first.
 
     >>> vocabulary([["a", "b", "a"]], 5)
     {'a': 4}
     """
     counts = Counter(word for sentence in sentences for word in sentence)
     common = sorted(counts, key=lambda word: (-counts[word], word))[: most - UNKNOWN - 1]
+    common = [word for word in common if counts[word] >= least]
     return {word: number for number, word in enumerate(common, UNKNOWN + 1)}
 
 
