@@ -75,7 +75,7 @@ def test_a_character_is_written_when_it_is_whole():
         (
             "ROME be:",
             "ROMÉO",
-            r"'É' \(U\+00C9, LATIN CAPITAL LETTER E WITH ACUTE\), number 4 of the text .*Near: 'E', 'e'\.",
+            r"'É' \(U\+00C9, LATIN .* ACUTE\), number 4 of the text .*Near: 'E', 'e'\.",
         ),
         ("acfé", "cafe\u0301", r"'e' \(U\+0065.*Composed \(NFC\), the text is known"),
         ('a"ß', "“a", "Near: '\"'\\. "),

@@ -159,7 +159,7 @@ def _named(character: str) -> str:
 
 
 def _near(character: str, alphabet: str) -> list[str]:
-    """At most three known characters that share most of their name in Unicode: E and e for É, a plain quotation mark."""
+    """At most three known characters that share most of their name in Unicode: E and e for É."""
     own = _traits(character)
     shared = {known: len(own & _traits(known)) for known in alphabet}
     return sorted((known for known in alphabet if shared[known]), key=lambda known: -shared[known])[:3]
