@@ -77,6 +77,7 @@ class Dataset:
         test: neither learned from nor chosen by; empty where the source has none.
         source: the folder or name it was read from.
         format: what it was found to be, in words.
+        notes: what was left out of it, and what else a person should know of, a sentence each.
     """
 
     classes: tuple[str, ...]
@@ -85,6 +86,7 @@ class Dataset:
     test: list[Sample] = field(default_factory=list)
     source: str = ""
     format: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def evenly(things: Sequence[T], most: int) -> list[T]:

@@ -1,0 +1,142 @@
+"""Plain text as it is learned from: stretches of one long text, the first nine tenths to learn from."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from bisect import bisect_right
+from collections import Counter
+from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import Literal
+
+from isotrain.data.opened import folder_of
+from isotrain.data.readers.reading import naturally
+from isotrain.data.samples import Dataset, Sample
+from isotrain.errors import BadData, BadOption
+
+Unit = Literal["characters", "bytes"]
+UNITS = ("characters", "bytes")
+ENDINGS = (".txt", ".txt.gz")
+"""Of the files of a folder that are read."""
+SHARES = (0.9, 0.95)
+"""Where the text is cut: learned from, chosen by, tested on."""
+
+
+def open_text(path: str | Path, *, unit: Unit = "characters", length: int = 128) -> Dataset:
+    """A text in stretches that follow one another, 90 % to learn from, 5 % to choose by, 5 % to test on.
+
+    A stretch has one symbol more than its length: its last is the first of the next. What is left at the end of a part
+    and fills no stretch is left out. The files of a folder are read in the order of their names, one after the other, a
+    line's end between two.
+
+    Args:
+        path: a file, gzipped or not; a folder, of which all .txt and .txt.gz are read; or a name in `$ISOTRAIN_DATA`.
+        unit: "characters" of a UTF-8 text; or "bytes" of any file, each given as the character of its number.
+        length: symbols of a stretch that are predicted.
+
+    Raises:
+        BadData: absent, unreadable, not UTF-8, or too short for a stretch in each part; the message names the byte.
+        BadOption: an option is outside its range.
+    """
+    if unit not in UNITS or length < 1:
+        raise BadOption(f"stretches of {length} {unit}: the length is 1 or more, the unit {' or '.join(UNITS)}.")
+    place = folder_of(str(path))
+    files = text_files(place) if place.is_dir() else [place]
+    texts = [_symbols(file, unit) for file in files]
+    joined = [text if text.endswith("\n") else f"{text}\n" for text in texts[:-1]] + texts[-1:]
+    whole = "".join(joined)
+    if not whole:
+        raise BadData(f"{place} is empty: a text is needed.")
+    starts = list(accumulate(map(len, joined[:-1]), initial=0))
+    cuts = [0, *(int(share * len(whole)) for share in SHARES), len(whole)]
+    least = min(cuts[2] - cuts[1], cuts[3] - cuts[2])
+    if least <= length:
+        fitting = f"stretches of at most {least - 1} (--length {least - 1})" if least > 1 else "a longer text"
+        raise BadData(
+            f"{place} has {len(whole):,} {unit}, of which {least:,} are held out: too few for a stretch of {length} "
+            f"and the one that follows. Use {fitting}."
+        )
+
+    def stretches(start: int, end: int) -> list[Sample]:
+        found = []
+        for at in range(start, end - length, length):
+            file = bisect_right(starts, at) - 1
+            where = f"{files[file]}, {unit.removesuffix('s')} {at - starts[file]}"
+            found.append(Sample(name=str(at), where=where, text=whole[at : at + length + 1]))
+        return found
+
+    learned, held, tested = (stretches(start, end) for start, end in pairwise(cuts))
+    kinds = f"text: {len(whole):,} {unit} of {len(set(whole)):,} kinds"
+    if len(files) > 1:
+        kinds += f" in {len(files):,} files"
+    return Dataset((), learned, held, tested, source=str(path), format=kinds)
+
+
+def _symbols(file: Path, unit: Unit) -> str:
+    return read_utf8(file, "learn its bytes: --bytes") if unit == "characters" else read_bytes(file).decode("latin-1")
+
+
+def text_files(folder: Path) -> list[Path]:
+    """The .txt and .txt.gz files below a folder in the order of their names, hidden ones left out.
+
+    Raises:
+        BadData: there is none; the message says what there is.
+    """
+    inside = [
+        file
+        for file in folder.rglob("*")
+        if file.is_file() and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+    ]
+    found = [file for file in inside if file.name.lower().endswith(ENDINGS)]
+    if not found:
+        kinds = Counter(file.suffix.lower() or file.name for file in inside).most_common(3)
+        there = ", ".join(f"{count} {kind}" for kind, count in kinds) or "no files"
+        raise BadData(f"{folder} has no .txt file to read ({there}).")
+    return sorted(found, key=lambda file: naturally(file.as_posix()))
+
+
+def read_bytes(path: Path) -> bytes:
+    """What a file holds, unpacked if its name ends in .gz.
+
+    Raises:
+        BadData: it cannot be read or unpacked.
+    """
+    try:
+        content = path.read_bytes()
+        return gzip.decompress(content) if path.suffix.lower() == ".gz" else content
+    except (OSError, EOFError, zlib.error) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise BadData(f"{path} cannot be read: {reason.rstrip('.')}.") from error
+
+
+def read_utf8(path: Path, way_out: str = "") -> str:
+    """A UTF-8 file, gzipped or not, a byte order mark left out.
+
+    Args:
+        path: of the file.
+        way_out: what else than saving it again can be done about a file that is not UTF-8.
+
+    Raises:
+        BadData: it cannot be read, or is not UTF-8; the message names the first wrong byte.
+    """
+    content = read_bytes(path)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        at = error.start + len(content) - len(error.object)  # the mark is not counted by the decoder
+        line = content.count(b"\n", 0, at) + 1
+        other = f", or {way_out}" if way_out else ""
+        raise BadData(
+            f"{path}:{line}: not UTF-8 text: byte {at:,} is 0x{content[at]:02x}. Save it as UTF-8{other}."
+        ) from error
+
+
+def lines_of(text: str) -> list[str]:
+    r"""Its lines. Only a line feed ends one: the separators within sentences that Unicode also knows do not.
+
+    >>> lines_of("a\u2028b\r\nc\n")
+    ['a\u2028b', 'c']
+    """
+    lines = text.split("\n")
+    return [line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1])]
