@@ -164,9 +164,9 @@ def sample(
     step: Step,
     state: State,
     begin: int | Tensor,
+    generator: torch.Generator | None = None,
     temperature: float = 1.0,
     top_k: int | None = None,
-    generator: torch.Generator | None = None,
     never: Sequence[int] = (),
 ) -> Iterator[Tensor]:
     """Symbols drawn by chance, one of each row at a time, without an end; nothing written is kept.
@@ -175,9 +175,9 @@ def sample(
         step: the net.
         state: before anything was written.
         begin: the symbol before the first, or one for each row [b].
+        generator: of the random numbers; None: torch's own.
         temperature: what the logits are divided by: below 1 the likely becomes likelier; 0 takes the likeliest.
         top_k: draw among as many of the likeliest; None: among all.
-        generator: of the random numbers; None: torch's own.
         never: symbols that are not drawn.
 
     Returns:
@@ -199,16 +199,16 @@ def sample(
         )
     if top_k is not None and top_k < 1:
         raise BadOption(f"top_k={top_k} should be 1 or more, or None to draw among all symbols.")
-    return _drawn(step, state, _first(begin, state), temperature, top_k, generator, never)
+    return _drawn(step, state, _first(begin, state), generator, temperature, top_k, never)
 
 
 def _drawn(
     step: Step,
     state: State,
     last_b: Tensor,
+    generator: torch.Generator | None,
     temperature: float,
     top_k: int | None,
-    generator: torch.Generator | None,
     never: Sequence[int],
 ) -> Iterator[Tensor]:
     t = 0
