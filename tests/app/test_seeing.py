@@ -31,7 +31,8 @@ from isotrain.errors import BadData
 from isotrain.likelihood import Categorical
 from isotrain.progress import Tick
 from isotrain.tasks import TASKS
-from isotrain.tasks.base import Batch, Card, Likelihoods, Prediction, Scores, Task
+from isotrain.tasks.base import Batch, Card, Likelihoods, Scores
+from isotrain.tasks.looking import PictureTask, Prediction
 from isotrain.train.recipes import RECIPES
 from isotrain.train.rundir import CHECKPOINT, load_run
 
@@ -47,7 +48,7 @@ class Mean(nn.Module):
         return self.layer(pictures.mean((2, 3)))
 
 
-class Colours(Task):
+class Colours(PictureTask):
     """A task like the others, but tiny."""
 
     name = "colours"

@@ -20,9 +20,9 @@ from isotrain.data.shelf import Shelf
 from isotrain.data.synthetic.scene import scene_dataset
 from isotrain.errors import BadData, BadOption, UnknownName
 from isotrain.nets.regions import FastRCNN
-from isotrain.tasks.base import Prediction
 from isotrain.tasks.detect import Detect
 from isotrain.tasks.framing import frame, mirrored, zoomed
+from isotrain.tasks.looking import Prediction
 from isotrain.tasks.regionfiles import RegionFile
 from isotrain.tasks.sampling import IGNORED, Anchors, Regions, Truth, around
 from isotrain.vision.boxes import decode

@@ -14,10 +14,11 @@ from isotrain.data.samples import Dataset, Sample
 from isotrain.data.shelf import Shelf
 from isotrain.likelihood import Categorical
 from isotrain.progress import Tick
-from isotrain.tasks.base import Batch, Card, Likelihoods, Prediction, Scores, Task
+from isotrain.tasks.base import Batch, Card, Likelihoods, Scores
+from isotrain.tasks.looking import PictureTask, Prediction
 
 
-class Bright(Task):
+class Bright(PictureTask):
     """Which half of a picture of 1 x 4 x 4 is brighter."""
 
     name = "bright"

@@ -15,6 +15,9 @@ TASKS = {
     "finder": "isotrain.tasks.finder:FindFaces",
     "landmarks": "isotrain.tasks.landmarks:Landmarks",
     "faces": "isotrain.tasks.faces:Faces",
+    "characters": "isotrain.tasks.characters:Characters",
+    "translate": "isotrain.tasks.translate:Translate",
+    "caption": "isotrain.tasks.caption:Caption",
 }
 
 

@@ -1,4 +1,4 @@
-"""What a task is: a net, its loss, its scores and its drawings, all made from a card that fits into a JSON file.
+"""What a task is: a net, its loss and its scores, all made from a card that fits into a JSON file.
 
 A task knows nothing of optimizers: any one trains it (`isotrain.train.loop`). Batches are drawn from a generator that
 hangs on the seed and the step alone, so that a run that is taken up again goes on exactly where it was.
@@ -24,7 +24,10 @@ Card = dict[str, Any]
 """All that makes a task again: classes, channels, sizes, the choice of net. Plain JSON."""
 Scores = dict[str, Any]
 """Name of a score -> its value, plain JSON. Numbers between 0 and 1 unless the name says otherwise."""
-Likelihoods = Likelihood | Mapping[str, Likelihood]
+Likelihoods = Likelihood | Mapping[str, Likelihood] | Sequence[Likelihood | None]
+"""What the outputs mean: the one there is; by their names; or by their places, None for one that is no prediction."""
+Carried = dict[str, Tensor]
+"""What a net keeps in mind from one step to the next: saved with a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -42,25 +45,8 @@ class Batch:
     names: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """What a net says of one picture.
-
-    Attributes:
-        answer: plain JSON: what `isotrain predict` writes.
-        masks: bool [objects, H, W] where the task gives masks, in the order of the answer's objects.
-        heat: [classes, h, w] in [0, 1] where the task gives heat maps.
-        regions: [P, 5] where the task gives places to look at more closely: box in pixels of the picture, and score.
-    """
-
-    answer: dict[str, Any]
-    masks: Tensor | None = None
-    heat: Tensor | None = None
-    regions: Tensor | None = None
-
-
 class Task(ABC):
-    """One kind of question about pictures."""
+    """One kind of question that a net learns to answer."""
 
     name: ClassVar[str]
     """As on the command line."""
@@ -93,7 +79,7 @@ class Task(ABC):
     @property
     @abstractmethod
     def likelihood(self) -> Likelihoods:
-        """What the net's outputs mean; by the outputs' names where there are several."""
+        """What the net's outputs mean."""
 
     @abstractmethod
     def load(self, sample: Sample) -> Any:
@@ -103,14 +89,22 @@ class Task(ABC):
             BadData: it cannot be read; the message names the file.
         """
 
-    def order(self, samples: Sequence[Sample], generator: torch.Generator) -> list[int]:
-        """In which order an epoch goes through the training samples, a batch after another: here at random."""
+    def order(self, samples: Sequence[Sample], generator: torch.Generator, size: int) -> list[int]:
+        """In which order an epoch goes through the training samples, batches of `size` one after another: at random."""
         drawn: list[int] = torch.randperm(len(samples), generator=generator).tolist()
         return drawn
 
     @abstractmethod
     def batch(self, loaded: Sequence[Any], generator: torch.Generator | None) -> Batch:
         """Loaded samples as a batch, varied at random (mirrored, shifted, ...) if there is a generator."""
+
+    def onward(self, batch: Batch, carried: Carried) -> tuple[Tensor, ...]:
+        """The net's arguments for a batch: with what it kept in mind of the step before, where a task does."""
+        return batch.inputs
+
+    def carry(self, batch: Batch, output: Any) -> Carried:
+        """What is kept in mind for the next step; here nothing."""
+        return {}
 
     @abstractmethod
     def loss(self, output: Any, targets: Mapping[str, Tensor]) -> Tensor:
@@ -119,18 +113,6 @@ class Task(ABC):
     @abstractmethod
     def evaluate(self, net: nn.Module, shelf: Shelf[Any], tick: Tick | None = None) -> Scores:
         """The field's standard scores on samples; `net` is in evaluation mode. `tick(n)` after every n samples."""
-
-    @abstractmethod
-    def predict(self, net: nn.Module, picture: Tensor) -> Prediction:
-        """What the net says of one picture, uint8 [C, H, W] of any size."""
-
-    def predict_sample(self, net: nn.Module, picture: Tensor, sample: Sample) -> Prediction:
-        """As `predict`, of a picture that belongs to a sample: where something more is known of it."""
-        return self.predict(net, picture)
-
-    @abstractmethod
-    def draw(self, picture: Tensor, prediction: Prediction) -> Image:
-        """The picture with the prediction drawn on it."""
 
     def exported(self, net: nn.Module) -> nn.Module:
         """What is exported of a net: here the net itself."""
@@ -151,3 +133,16 @@ class Task(ABC):
             batch = self.batch(shelf.take(places), None)
             total += float(self.loss(net(*batch.inputs), batch.targets)) * len(places)
         return total / max(1, len(shelf))
+
+    def shown(self, net: nn.Module, shelf: Shelf[Any]) -> str:
+        """A look at what the net does by now, in words, for who watches a training: here none.
+
+        Args:
+            net: in evaluation mode.
+            shelf: of samples that are held out.
+        """
+        return ""
+
+    def pictures(self, net: nn.Module, shelf: Shelf[Any]) -> dict[str, Image]:
+        """Pictures that a run leaves beside its curve, by name: here none; `shelf` as in `shown`."""
+        return {}

@@ -17,8 +17,9 @@ from isotrain.errors import BadData
 from isotrain.likelihood.base import Likelihood
 from isotrain.likelihood.categorical import Categorical
 from isotrain.progress import Tick
-from isotrain.tasks.base import Batch, Card, Prediction, Scores, Task
+from isotrain.tasks.base import Batch, Card, Scores
 from isotrain.tasks.classify_card import card_for, fitted
+from isotrain.tasks.looking import PictureTask, Prediction
 from isotrain.tasks.scores.classification import accuracy, calibration_error, class_accuracies, confusion
 from isotrain.tasks.variation import cut_out, shifted
 
@@ -36,7 +37,7 @@ class Seen(NamedTuple):
     name: str
 
 
-class Classify(Task):
+class Classify(PictureTask):
     """One class of several for each picture."""
 
     name: ClassVar[str] = "classify"

@@ -29,8 +29,9 @@ from isotrain.likelihood.huber import Huber
 from isotrain.nets.proposing import FasterRCNN, anchors_of
 from isotrain.nets.regions import BACKBONES, POOLS, FastRCNN
 from isotrain.progress import Tick
-from isotrain.tasks.base import Batch, Card, Likelihoods, Prediction, Scores, Task
+from isotrain.tasks.base import Batch, Card, Likelihoods, Scores
 from isotrain.tasks.framing import Frame, frame, mirrored, zoomed
+from isotrain.tasks.looking import PictureTask, Prediction
 from isotrain.tasks.measured import channels_of
 from isotrain.tasks.objects import mean_of, smooth_l1
 from isotrain.tasks.regionfiles import RegionFile
@@ -74,7 +75,7 @@ class Seen(NamedTuple):
     name: str
 
 
-class Detect(Task):
+class Detect(PictureTask):
     """Objects, each with its box, class and score."""
 
     name: ClassVar[str] = "detect"

@@ -27,9 +27,10 @@ from isotrain.likelihood.gaussian import Gaussian
 from isotrain.nets.faces import NETS, Represents, Vectors, face_net
 from isotrain.progress import Tick
 from isotrain.tasks import faceloss
-from isotrain.tasks.base import Batch, Card, Prediction, Scores, Task
+from isotrain.tasks.base import Batch, Card, Scores
 from isotrain.tasks.classify_card import fitted
 from isotrain.tasks.discriminant import discriminant
+from isotrain.tasks.looking import PictureTask, Prediction
 from isotrain.tasks.measured import channels_of
 from isotrain.tasks.scores import verification
 from isotrain.tasks.variation import coarse, covered, lit, recoloured, rescanned
@@ -57,7 +58,7 @@ class Seen(NamedTuple):
     name: str
 
 
-class Faces(Task):
+class Faces(PictureTask):
     """Vectors of faces."""
 
     name: ClassVar[str] = "faces"
@@ -153,7 +154,7 @@ class Faces(Task):
             crop = fitted(crop, self.channels, self.size, self.size)
         return Seen(crop, sample.labels[0], sample.name)
 
-    def order(self, samples: Sequence[Sample], generator: torch.Generator) -> list[int]:
+    def order(self, samples: Sequence[Sample], generator: torch.Generator, size: int) -> list[int]:
         """Faces at random; for losses of pairs, two of a person after one another."""
         drawn: list[int] = torch.randperm(len(samples), generator=generator).tolist()
         if self.by_person:

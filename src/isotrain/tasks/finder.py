@@ -27,11 +27,12 @@ from isotrain.likelihood.bernoulli import Bernoulli
 from isotrain.likelihood.huber import Huber
 from isotrain.nets.finder import Finder
 from isotrain.progress import Tick
-from isotrain.tasks.base import Batch, Card, Likelihoods, Prediction, Scores, Task
+from isotrain.tasks.base import Batch, Card, Likelihoods, Scores
 from isotrain.tasks.cells import truth_of
 from isotrain.tasks.collage import Source, compose, source_of
 from isotrain.tasks.developing import developed
 from isotrain.tasks.finds import distinct, placed, shrunk
+from isotrain.tasks.looking import PictureTask, Prediction
 from isotrain.tasks.measured import channels_of
 from isotrain.tasks.objects import mean_of, smooth_l1
 from isotrain.tasks.scores import voc
@@ -56,7 +57,7 @@ LEAST, SHOWN = 0.1, 0.5
 """Scores from which on a face is told of, and drawn."""
 
 
-class FindFaces(Task):
+class FindFaces(PictureTask):
     """Faces, each with its box and score."""
 
     name: ClassVar[str] = "finder"

@@ -22,7 +22,8 @@ from isotrain.likelihood.bernoulli import Bernoulli
 from isotrain.likelihood.categorical import Categorical
 from isotrain.nets.landmarks import CELL, LandmarkNet, cells_of, places_of
 from isotrain.progress import Tick
-from isotrain.tasks.base import Batch, Card, Likelihoods, Prediction, Scores, Task
+from isotrain.tasks.base import Batch, Card, Likelihoods, Scores
+from isotrain.tasks.looking import PictureTask, Prediction
 from isotrain.tasks.variation import coarse, covered, recoloured, rescanned
 from isotrain.vision import views
 from isotrain.vision.faceshape import beside, nearest_usual, shapes, shifted, square_of, tilt_of
@@ -62,7 +63,7 @@ class Seen(NamedTuple):
     name: str
 
 
-class Landmarks(Task):
+class Landmarks(PictureTask):
     """Landmarks of faces."""
 
     name: ClassVar[str] = "landmarks"

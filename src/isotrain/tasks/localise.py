@@ -26,8 +26,9 @@ from isotrain.likelihood.bernoulli import Bernoulli
 from isotrain.likelihood.categorical import Categorical
 from isotrain.nets.multiscale import POOLINGS, STRIDE, Multiscale, window
 from isotrain.progress import Tick
-from isotrain.tasks.base import Batch, Card, Prediction, Scores, Task
+from isotrain.tasks.base import Batch, Card, Scores
 from isotrain.tasks.drawnheat import drawn_heat
+from isotrain.tasks.looking import PictureTask, Prediction
 from isotrain.tasks.measured import channels_of
 from isotrain.tasks.scores.localisation import (
     average_precisions,
@@ -76,7 +77,7 @@ class Seen(NamedTuple):
         return self.boxes_m4[self.labels_m == label]
 
 
-class Localise(Task):
+class Localise(PictureTask):
     """The classes of a picture, and for each of them a heat map, a point and a box."""
 
     name: ClassVar[str] = "localise"

@@ -23,7 +23,8 @@ from isotrain.data.shelf import Shelf
 from isotrain.errors import BadData, BadOption, UnknownName
 from isotrain.nets.regions import BACKBONES
 from isotrain.progress import Tick
-from isotrain.tasks.base import Batch, Card, Likelihoods, Prediction, Scores, Task
+from isotrain.tasks.base import Batch, Card, Likelihoods, Scores
+from isotrain.tasks.looking import PictureTask, Prediction
 from isotrain.tasks.measured import channels_of
 from isotrain.tasks.objects import System
 from isotrain.tasks.refine import Refine
@@ -51,7 +52,7 @@ SHOWN = 0.5
 OPTIONS = {"system", "window", "whole", "size", "backbone", "per_class"}
 
 
-class Masks(Task):
+class Masks(PictureTask):
     """Objects, each with its mask, box, class and score."""
 
     name: ClassVar[str] = "masks"

@@ -58,7 +58,7 @@ class Batches:
         epoch, turn = divmod(step, self.epoch)
         if epoch not in self._order:
             self._order.clear()
-            self._order[epoch] = self.task.order(self.shelf.samples, stream(self.seed, ORDER, epoch))
+            self._order[epoch] = self.task.order(self.shelf.samples, stream(self.seed, ORDER, epoch), self.size)
         return self._order[epoch][turn * self.size : (turn + 1) * self.size]
 
     def __getitem__(self, step: int) -> Batch:

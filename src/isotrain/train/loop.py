@@ -19,11 +19,11 @@ from isotrain.data.shelf import Shelf
 from isotrain.errors import BadCheckpoint, BadData, NotFinite
 from isotrain.progress import progress_bar
 from isotrain.riemann.iterates import SHARES, Averages, Best
-from isotrain.tasks.base import Batch, Scores, Task
+from isotrain.tasks.base import Batch, Carried, Scores, Task
 from isotrain.train.batches import NET, Batches, key_of
 from isotrain.train.optimizers import Steps, chosen
 from isotrain.train.recipes import Plan
-from isotrain.train.rundir import CURVE, SCORES, RunFolder
+from isotrain.train.rundir import CURVE, SCORES, SHOWN, RunFolder
 
 CHECKS = (3, 20)
 """How often the averages are scored in a run, at least and at most."""
@@ -89,6 +89,8 @@ class Training:
         self.judges = Shelf(evenly(dataset.held_out, plan.judges), task.load)
         self.dataset = dataset
         self.done, self.seconds = 0, 0.0
+        self.carried: Carried = {}
+        self.shown: list[str] = []
         self.curve: list[tuple[int, float, float, float, float | None]] = []
         self.notes: list[str] = []
         torch.manual_seed(plan.seed)
@@ -120,6 +122,7 @@ class Training:
                 score = None
                 if self.done in checks and len(self.judges):
                     score = min(self.check().values())
+                    part.say(self._show())
                 self.curve.append((self.done, self.done / self.batches.epoch, self.seconds, loss, score))
                 if self.done in checks or time.monotonic() - saved > SAVED_EVERY:
                     self.save()
@@ -148,7 +151,8 @@ class Training:
 
     def _step(self, batch: Batch) -> float:
         torch.manual_seed(key_of(self.plan.seed, NET, self.done))
-        loss = self.task.loss(self.net(*batch.inputs), batch.targets)
+        output = self.net(*self.task.onward(batch, self.carried))
+        loss = self.task.loss(output, batch.targets)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise BadData(self._blame(batch, f"the loss is {value}"))
@@ -159,6 +163,7 @@ class Training:
         except NotFinite as error:
             raise BadData(self._blame(batch, str(error))) from error
         self.averages.update()
+        self.carried = self.task.carry(batch, output)
         return value
 
     @torch.no_grad()
@@ -175,6 +180,18 @@ class Training:
                 guilty.append(name)
         blamed = f"sample {', '.join(guilty[:5])}" if guilty else f"no sample alone; the batch is {batch.names[:8]}"
         return f"step {self.done + 1}: {what}; it comes from {blamed}. Look at it with `isotrain data check`."
+
+    @torch.no_grad()
+    def _show(self) -> str:
+        """What the net says by now, also written into the run folder, after what it said before."""
+        self.net.eval()
+        words = self.task.shown(self.net, self.judges)
+        self.net.train()
+        if words:
+            words = f"Step {self.done}, epoch {self.done / self.batches.epoch:.1f}:\n{words}\n"
+            self.shown.append(words)
+            self.folder.write(SHOWN, "\n".join(self.shown))
+        return words
 
     def check(self) -> dict[float, float]:
         """Score every average, and the present weights, on the held-out samples that judge."""
@@ -244,8 +261,8 @@ class Training:
         self.folder.write_checkpoint(
             {
                 "run": self._mark(), "net": self.net.state_dict(), "optimizer": self.optimizer.state_dict(),
-                "averages": self.averages.state_dict(), "done": self.done, "seconds": self.seconds,
-                "curve": self.curve,
+                "averages": self.averages.state_dict(), "carried": self.carried, "shown": self.shown, "done": self.done,
+                "seconds": self.seconds, "curve": self.curve,
             }
         )  # fmt: skip
         self._write_curve()
@@ -273,6 +290,7 @@ class Training:
         self.net.load_state_dict(saved["net"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.averages.load_state_dict(saved["averages"])
+        self.carried, self.shown = saved.get("carried", {}), list(saved.get("shown", []))
         self.done, self.seconds = saved["done"], saved["seconds"]
         self.curve = list(saved["curve"])
         self.notes.append(f"resumed at step {self.done}")

@@ -5,6 +5,7 @@
     scores.json         what they score on the held-out samples, and on the test samples if there are any
     curve.csv           step, epoch, seconds, loss; score of the held-out samples where it was taken
     checkpoint.pt       all that is needed to go on from the last one saved, read without pickle
+    samples.txt         of tasks that write: what they wrote at each look
     pictures/           the curve, and predictions on held-out samples
 
 Each file is written aside and renamed: a full disk or a kill leaves the one before.
@@ -27,8 +28,8 @@ from isotrain.tasks.base import Task
 from isotrain.version import __version__
 
 VERSION = 1
-CARD, WEIGHTS, SCORES, CURVE, CHECKPOINT, PICTURES = (
-    "card.json", "model.safetensors", "scores.json", "curve.csv", "checkpoint.pt", "pictures",
+CARD, WEIGHTS, SCORES, CURVE, CHECKPOINT, PICTURES, SHOWN = (
+    "card.json", "model.safetensors", "scores.json", "curve.csv", "checkpoint.pt", "pictures", "samples.txt",
 )  # fmt: skip
 
 
