@@ -72,7 +72,7 @@ def plain_beam(
             if symbols[-1] == END:
                 room -= 1
                 score = total / len(symbols) ** penalty
-                ended.append((symbols[:-1], score, total / len(symbols), True, shares[:-1]))
+                ended.append((symbols[:-1], score, total / len(symbols), True, shares))
             else:
                 open_.append((symbols, total, after, shares))
         ended.sort(key=lambda one: -one[1])
@@ -87,7 +87,7 @@ def same(found: Sequence[Written], expected: Sequence[Hypothesis]) -> None:
     for one, (symbols, score, mean, ended, shares) in zip(found, expected, strict=True):
         assert one.score == pytest.approx(score, abs=1e-9) and one.mean == pytest.approx(mean, abs=1e-9)
         assert one.ended == ended
-        assert one.attention is not None and one.attention.shape == (len(symbols), 3)
+        assert one.attention is not None and one.attention.shape == (len(symbols) + ended, 3)
         expected_ts = torch.tensor(shares, dtype=torch.float64).reshape(-1, 3)
         torch.testing.assert_close(one.attention, expected_ts, atol=1e-9, rtol=0)
 

@@ -38,7 +38,8 @@ class Written(NamedTuple):
         symbols: without begin and end.
         score: what it was chosen by: the log-probability over a power of the length.
         mean: log-probability of a symbol on average, the end counted as one.
-        attention: [t, s], where it looked before each symbol; None of a net that does not look.
+        attention: [t, s], where it looked for each symbol and, if it ended, for the end; None of a net that does not
+            look.
         ended: False where it was cut off.
     """
 
@@ -309,18 +310,20 @@ def _n_best(left: list[_Left], trail: list[_Open], rows: int, n_best: int, penal
     written_mt = row_m.new_zeros(len(row_m), len(trail))
     first = trail[0].share_ns
     share_mts = None if first is None else first.new_zeros(*written_mt.shape, first.shape[1])
+    length_m = count_m + ended_m
     for t in reversed(range(len(trail))):
         m = (count_m > t).nonzero().squeeze(1)
         written_mt[m, t] = trail[t].symbol_n[place_m[m]]
         place_m[m] = trail[t].parent_n[place_m[m]]
         looked_ns = trail[t].share_ns
         if share_mts is not None and looked_ns is not None:
+            m = (length_m > t).nonzero().squeeze(1)
             share_mts[m, t] = looked_ns[place_m[m]]
 
     best: list[list[Written]] = [[] for _ in range(rows)]
-    means = (total_m[order_m] / (count_m + ended_m)).tolist()
+    means = (total_m[order_m] / length_m).tolist()
     counts, scores, symbols = count_m.tolist(), score_m[order_m].tolist(), written_mt.tolist()
-    for one, (row, written) in enumerate(zip(row_m.tolist(), counts, strict=True)):
-        attention = None if share_mts is None else share_mts[one, :written]
-        best[row].append(Written(symbols[one][:written], scores[one], means[one], attention, bool(ended_m[one])))
+    for one, (row, count, length) in enumerate(zip(row_m.tolist(), counts, length_m.tolist(), strict=True)):
+        attention = None if share_mts is None else share_mts[one, :length]
+        best[row].append(Written(symbols[one][:count], scores[one], means[one], attention, length > count))
     return best
