@@ -115,7 +115,8 @@ def test_words():
     assert words.encode_batch(["Hund", "ein"]) == [[5], [4]]
     assert words.decode([BEGIN, 4, UNKNOWN, 5, END, 4, PAD]) == f"ein {UNREADABLE} hund"
     assert Words.of(["a a a b b c c"], most=5).known == ("a",)  # most counts the four special ones
-    assert Words.of(["caf\u00e9 cafe\u0301"]).known == ("caf\u00e9",)
+    composed = Words.of(["caf\u00e9 cafe\u0301"])
+    assert composed.known == ("caf\u00e9",) and composed.encode("cafe\u0301") == [4]
 
 
 @pytest.mark.parametrize(
