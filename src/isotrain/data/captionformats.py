@@ -75,7 +75,7 @@ def all_said(tree: Tree, named: Sequence[Path]) -> tuple[str, Iterator[Said]]:
 def _found(tree: Tree) -> dict[Path, str | None]:
     """The files with captions in a folder, and their formats."""
     looked = {path: _kind(path, strict=False) for path in tree.ending(".jsonl", ".json", ".txt", ".token", ".csv")}
-    files = {path: kind for path, kind in looked.items() if kind is not None}
+    files: dict[Path, str | None] = {path: kind for path, kind in looked.items() if kind is not None}
     if len(files) > 1 and FLICKR in files.values():
         raise BadData(f"{tree.root} holds several lists of captions: {_listed(files)}. Name the one to take.")
     if files:

@@ -11,8 +11,11 @@ from isotrain.data.synthetic.coco import write_coco
 from isotrain.data.synthetic.crowd import crowd_dataset
 from isotrain.data.synthetic.faces import face_photo, face_picture, faces_dataset, write_people
 from isotrain.data.synthetic.folders import write_folders
+from isotrain.data.synthetic.grammar import grammar_dataset, grammar_text
+from isotrain.data.synthetic.language import language_dataset
 from isotrain.data.synthetic.scene import scene_dataset, scenes
 from isotrain.data.synthetic.shape import SHAPES, shapes_dataset
+from isotrain.data.synthetic.writing import write_captions, write_parallel, write_text
 
 __all__ = [
     "SHAPES",
@@ -24,10 +27,16 @@ __all__ = [
     "face_photo",
     "face_picture",
     "faces_dataset",
+    "grammar_dataset",
+    "grammar_text",
+    "language_dataset",
     "scene_dataset",
     "scenes",
     "shapes_dataset",
+    "write_captions",
     "write_coco",
     "write_folders",
+    "write_parallel",
     "write_people",
+    "write_text",
 ]
