@@ -69,9 +69,10 @@ def attention_picture(source: Sequence[str], target: Sequence[str], share_ts: Te
     axes.tick_params(length=0, pad=4)
     for side in axes.spines.values():
         side.set_color(FAINT)
-    for places, line in ((range(1, len(source)), axes.axvline), (range(1, len(target)), axes.axhline)):
-        for place in places:
-            line(place - 0.5, color=FAINT, linewidth=0.6)
+    across, down = len(source) - 0.5, len(target) - 0.5
+    axes.vlines([place - 0.5 for place in range(1, len(source))], -0.5, down, color=FAINT, linewidth=0.6)
+    axes.hlines([place - 0.5 for place in range(1, len(target))], -0.5, across, color=FAINT, linewidth=0.6)
+    axes.set(xlim=(-0.5, across), ylim=(down, -0.5))
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DOTS, facecolor="white", bbox_inches="tight", pad_inches=0.12)
     return Pictures.open(buffer).convert("RGB")
