@@ -134,11 +134,15 @@ def test_maps_of_other_words_are_refused() -> None:
 # --- gates --------------------------------------------------------------------------------------------------------
 
 
-def marks(memory_th: Tensor) -> list[float]:
+def marks(memory_th: Tensor) -> tuple[list[float], np.ndarray]:
     """The mark of each unit from its definition: every split in two, and the correlation with the step before."""
-    found = []
+    found, rests = [], []
     for unit in memory_th.T.tolist():
-        values, mean, times = sorted(unit), sum(unit) / len(unit), len(unit)
+        times = len(unit)
+        line = np.polyfit(range(times), unit, 1)
+        unit = [value - float(np.polyval(line, t)) for t, value in enumerate(unit)]
+        rests.append(unit)
+        values, mean = sorted(unit), sum(unit) / times
         between = 0.0
         for k in range(1, times):
             low, high = values[:k], values[k:]
@@ -147,32 +151,30 @@ def marks(memory_th: Tensor) -> list[float]:
         variance = max(1e-12, sum((value - mean) ** 2 for value in unit) / times)
         moved = sum((b - a) ** 2 for a, b in pairwise(unit)) / (times - 1)
         found.append(between**0.5 * max(0.0, 1 - moved / (2 * variance)))
-    return found
+    return found, np.array(rests)
 
 
-@given(st.integers(0, 1000), st.integers(2, 30))
+@given(st.integers(0, 1000), st.integers(4, 30))
 def test_the_telling_units_are_those_of_the_definition(seed: int, times: int) -> None:
     memory_th = torch.randn(times, 12, generator=torch.Generator().manual_seed(seed)).cumsum(0).tanh().double()
-    expected, chosen = marks(memory_th), telling(memory_th, 12)
-    assert sorted(chosen) == list(range(12))
-    best = max(range(12), key=expected.__getitem__)
-    assert chosen[0] == best
-    correlation = torch.corrcoef(memory_th.T) if times > 2 else torch.ones(12, 12)
+    (expected, rests), chosen = marks(memory_th), telling(memory_th, 12)
+    correlation = np.corrcoef(rests)
     kept: list[int] = []
     for unit in sorted(range(12), key=lambda unit: -expected[unit]):
-        if all(abs(float(correlation[unit, other])) <= 0.9 for other in kept):
+        alike = any(abs(correlation[unit, other]) > 0.9 for other in kept)
+        if not alike and expected[unit] >= 0.1 * max(expected):
             kept.append(unit)
-    assert [expected[unit] for unit in chosen[: len(kept)]] == pytest.approx([expected[unit] for unit in kept])
+    assert chosen == kept
+    assert telling(memory_th, 2) == kept[:2]
 
 
 def test_a_switch_tells_more_than_a_flicker_and_a_copy_tells_nothing() -> None:
     switch = torch.tensor([-1.0] * 6 + [1.0] * 8 + [-1.0] * 6)
     later = torch.tensor([-1.0] * 10 + [1.0] * 8 + [-1.0] * 2)
     flicker = torch.tensor([-1.0, 1.0] * 10)
-    memory_th = torch.stack([flicker, 0.1 * switch, switch, -0.99 * switch, 0.5 * later], 1)
-    assert telling(memory_th, 2) == [2, 4]
-    assert telling(memory_th, 3) == [2, 4, 0], "the flicker is another thing, the copies are not"
-    assert telling(memory_th, 5) == [2, 4, 0, 3, 1]
+    memory_th = torch.stack([flicker, 0.1 * switch, switch, -0.99 * switch, 0.5 * later, torch.linspace(0, 9, 20)], 1)
+    assert telling(memory_th, 6) == [2, 4], "the copies, the flicker and the drift say nothing"
+    assert telling(memory_th, 1) == [2]
 
 
 @pytest.mark.parametrize("gates", [False, True])
@@ -185,7 +187,8 @@ def test_every_kind_of_net_is_drawn(cell: str, layers: int, gates: bool) -> None
     assert (pixels(one) == pixels(two)).all(), "dropout left its mark"
     assert net.training
     blocks = {"lstm": 4, "gru": 3, "rnn": 1}[cell] if gates else 1
-    assert one.height == pytest.approx(110 * 0.165 * (1.5 + blocks * 4.4 + 1.1 + 1.6), abs=45)
+    low, high = (110 * 0.165 * (1.5 + blocks * (units + 0.4) + 2.7) for units in (1, 4))
+    assert low - 45 < one.height < high + 45
 
 
 def test_a_long_text_is_broken_into_lines() -> None:

@@ -33,20 +33,23 @@ STARTLED = 5.0
 """Nats from which on a character is as red as can be: one in 150."""
 ALIKE = 0.9
 """Correlation beyond which a unit says nothing new after another."""
+FAINTEST = 0.1
+"""Share of the best unit's mark below which a unit says nothing."""
 BLUE, ORANGE, RED, PALE = "#2b6cc4", "#dd7a1f", "#d3222a", "#f8dcdd"
 
 
 def gates_picture(net: CharacterNet, symbols: Letters, text: str, units: int = 12, gates: bool = False) -> Image:
     """A text, how surprised the net was by it, and what its most telling units held meanwhile.
 
-    Of an LSTM that is the hyperbolic tangent of its cells, of the others their state: orange where it is above 0, blue
-    below. Which units: see `telling`. Behind each stands its time scale in steps (`isotrain.nets.gates.time_scales`).
+    That is the hyperbolic tangent of an LSTM's cells (what they can hand on), the state of others: orange above 0, blue
+    below. Which units these are, `telling` says; the first quarter of the text does not count, while the net comes from
+    nothing in mind to its usual ways. Behind each stands its time scale in steps (`isotrain.nets.gates.time_scales`).
 
     Args:
         net: which reads from the beginning, nothing in mind.
         symbols: its letters.
         text: as in a sample, bytes as latin-1; two symbols or more.
-        units: shown, of all layers together.
+        units: shown at most, of all layers together.
         gates: whether to show what the units' gates did, white where they were closed and black where open.
 
     Raises:
@@ -59,14 +62,15 @@ def gates_picture(net: CharacterNet, symbols: Letters, text: str, units: int = 1
         layers = activations(net.recurrent, net.embedding(number_t).unsqueeze(0))
         likely_tv = net.head(layers[-1]["state"]).log_softmax(1)
     nats = [math.nan, *(-likely_tv[:-1].gather(1, number_t[1:, None]).squeeze(1)).tolist()]
-    memory_th = torch.cat([inside["cell"].tanh() if "cell" in inside else inside["state"] for inside in layers], 1)
-    chosen = telling(memory_th, units)
+    held = "cell" if "cell" in layers[0] else "state"
+    memory_th = torch.cat([inside[held].tanh() if held == "cell" else inside[held] for inside in layers], 1)
+    chosen = telling(memory_th[len(memory_th) // 4 :], units)
     hidden = net.recurrent.hidden
     names = [f"{unit // hidden + 1}·{unit % hidden}" if len(layers) > 1 else f"{unit}" for unit in chosen]
     scales = None
     if any(name in layers[0] for name in KEEPING):
         scales = torch.cat([time_scales(inside) for inside in layers])[chosen].tolist()
-    blocks = {"cell" if "cell" in layers[0] else "state": memory_th[:, chosen]}
+    blocks = {held: memory_th[:, chosen]}
     if gates:
         for name in layers[0]:
             if name not in ("cell", "state"):
@@ -77,37 +81,42 @@ def gates_picture(net: CharacterNet, symbols: Letters, text: str, units: int = 1
 def telling(memory_th: Tensor, count: int) -> list[int]:
     """The units that switch most clearly and slowly between two levels, the clearest first.
 
-    A unit's values are split into two levels as far apart as can be (Otsu's split); its mark is the standard deviation
-    of the levels times the correlation of its values with those a step before, which is near 1 for what stays on for a
-    while and off for a while, and near 0 for what flickers with every character. A unit that goes up and down (or down
-    and up) with one already chosen is passed over as long as there are others.
+    What of a unit's values merely drifts (a straight line in time) is taken away, and the rest is split into two levels
+    as far apart as can be (Otsu's split). Its mark is the standard deviation of the levels times the correlation of
+    the rest with itself a step before, which is near 1 for what stays on for a while and off for a while, and near 0
+    for what flickers with every character. A unit that goes up and down (or down and up) with one already chosen is
+    passed over, and so is one whose mark is less than a tenth of the best.
 
     Args:
         memory_th: values of the units at each time, two times or more.
-        count: units wanted.
+        count: units wanted, at most.
 
     Source: Otsu 1979, "A threshold selection method from gray-level histograms" (variance between classes).
 
     >>> flickers, switches = [1.0, -1.0] * 4, [-1.0, -1.0, 1.0, 1.0, 1.0, -1.0, -1.0, -1.0]
-    >>> telling(torch.tensor([flickers, switches, switches, [0.1] * 8]).T, 2)
-    [1, 0]
+    >>> telling(torch.tensor([flickers, switches, switches, [0.1] * 8]).T, 4)
+    [1]
     """
     memory_th = memory_th.double()
     times = len(memory_th)
     deviation_th = memory_th - memory_th.mean(0)
+    time_t = torch.linspace(-1, 1, times, dtype=torch.float64)
+    deviation_th = deviation_th - time_t.unsqueeze(1) * (time_t @ deviation_th / time_t.square().sum())
     below_t1 = torch.arange(1, times, dtype=torch.float64).unsqueeze(1) / times
     # Of the lowest so many and the rest: the product of their shares times the squared distance of their means.
     sum_th = deviation_th.sort(0).values.cumsum(0)[:-1] / times
     between_h = (sum_th.square() / (below_t1 * (1 - below_t1))).amax(0)
     variance_h = deviation_th.square().mean(0).clamp_min(1e-12)
     slow_h = (1 - deviation_th.diff(dim=0).square().mean(0) / (2 * variance_h)).clamp_min(0)
-    order = (between_h.sqrt() * slow_h).argsort(descending=True, stable=True).tolist()
+    mark_h = between_h.sqrt() * slow_h
     normal_th = deviation_th / (variance_h * times).sqrt()
     chosen: list[int] = []
-    for unit in order:
-        if len(chosen) < count and not bool(((normal_th[:, chosen].T @ normal_th[:, unit]).abs() > ALIKE).any()):
+    for unit in mark_h.argsort(descending=True, stable=True).tolist():
+        if len(chosen) == count or mark_h[unit] < FAINTEST * mark_h.max():
+            break
+        if not bool(((normal_th[:, chosen].T @ normal_th[:, unit]).abs() > ALIKE).any()):
             chosen.append(unit)
-    return (chosen + [unit for unit in order if unit not in chosen])[:count]
+    return chosen
 
 
 def _characters(text: str, bytes_: bool) -> list[str]:
