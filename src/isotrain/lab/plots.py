@@ -46,7 +46,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """A title, a remark under it, and curves over one another; `apart` where the losses are of a problem of its own."""
+    """A title, a remark under it, and curves over one another; `apart` where the losses are of a problem of its own.
+
+    What an axis is called is in `xlabel` and `ylabel`.
+    """
 
     title: str
     note: str
@@ -54,6 +57,7 @@ class Panel:
     xlabel: str = "step"
     wide: bool = False
     apart: bool = False
+    ylabel: str = "training loss"
 
 
 def smoothed(values: Sequence[float | None], window: int) -> list[float]:
@@ -186,7 +190,7 @@ def _draw(ax: Any, panel: Panel, low: float, high: float, titled: bool = False, 
     ax.set_ylim(low, high)
     ax.margins(x=0.01)
     ax.set_xlabel(panel.xlabel, fontsize=9, color=INK)
-    ax.set_ylabel("training loss", fontsize=9, color=INK)
+    ax.set_ylabel(panel.ylabel, fontsize=9, color=INK)
     ax.yaxis.set_major_locator(FixedLocator(ticks(low, high)))
     ax.yaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
@@ -198,4 +202,4 @@ def _draw(ax: Any, panel: Panel, low: float, high: float, titled: bool = False, 
 
 def _inline(figure: Any, panel: Panel, salt: str) -> str:
     names = ", ".join(line.label for line in panel.lines)
-    return inline_svg(figure, f"{panel.title}: loss by {panel.xlabel} of {names}. {panel.note}", salt)
+    return inline_svg(figure, f"{panel.title}: {panel.ylabel} by {panel.xlabel} of {names}. {panel.note}", salt)

@@ -13,6 +13,7 @@ from isotrain.errors import BadOption
 from isotrain.figures import INK
 from isotrain.lab.curves import curves
 from isotrain.lab.plots import PALETTE, Line, Panel, png, window_for
+from isotrain.lab.suite.memory_report import memory_markdown, memory_page, memory_panels
 from isotrain.lab.suite.pages import contest_markdown, contest_page
 from isotrain.lab.suite.pages import panels as contest_panels
 from isotrain.page import opening, page, paragraph, picture, reasons, section, table
@@ -37,7 +38,7 @@ def save(result: Result, path: str | Path) -> Path:
         BadOption: the name ends in something else, or the place cannot be written.
     """
     path, document = Path(path), result.to_dict()
-    endings = [ending for ending in WRITERS if ending != ".md" or document["kind"] == "suite"]
+    endings = [ending for ending in WRITERS if ending != ".md" or document["kind"] in TABLES]
     if path.suffix not in endings:
         raise BadOption(f"{path.name} should end in {', '.join(endings)}: the ending says what is written.")
     content = WRITERS[path.suffix](document)
@@ -314,6 +315,7 @@ def _png(document: Document) -> bytes:
         "compare": "isotrain compare: one model, one start, one order of data",
         "demo": "One network, written down six ways",
         "suite": "isotrain compare --suite standard: training loss",
+        "memory": "isotrain compare --suite memory: steps until solved, and the loss held out",
     }
     return png(panels(document), titles[document["kind"]])
 
@@ -323,16 +325,19 @@ PANELS: dict[str, Callable[[Document], list[Panel]]] = {
     "compare": _compare_panels,
     "demo": _demo_panels,
     "suite": contest_panels,
+    "memory": memory_panels,
 }
 PAGES: dict[str, Callable[[Document], str]] = {
     "audit": _audit_page,
     "compare": _compare_page,
     "demo": _demo_page,
     "suite": contest_page,
+    "memory": memory_page,
 }
+TABLES: dict[str, Callable[[Document], str]] = {"suite": contest_markdown, "memory": memory_markdown}
 WRITERS: dict[str, Callable[[Document], bytes]] = {
     ".html": lambda document: html(document).encode(),
     ".json": lambda document: (json.dumps(document, indent=1, allow_nan=False) + "\n").encode(),
     ".png": _png,
-    ".md": lambda document: contest_markdown(document).encode(),
+    ".md": lambda document: TABLES[document["kind"]](document).encode(),
 }

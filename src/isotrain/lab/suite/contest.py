@@ -243,6 +243,8 @@ def cost(key: Key, rounds: int = 5) -> float:
 class Results:
     """The runs made so far: one file a problem, rewritten whole after each run."""
 
+    kind = "contest"
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.entries: dict[Key, Entry] = {}
@@ -252,13 +254,17 @@ class Results:
     def _load(self, path: Path) -> None:
         try:
             content = json.loads(path.read_text())
-            if content["kind"] != "contest" or content["version"] != VERSION:
-                raise BadOption(f"{path} is not a file of contest results of version {VERSION}.")
+            if content["kind"] != self.kind or content["version"] != VERSION:
+                raise BadOption(f"{path} is not a file of {self.kind} results of version {VERSION}.")
             for row in content["runs"]:
-                entry = Entry(**{**row, "key": Key(**row["key"])})
+                entry = self.read(row)
                 self.entries[entry.key] = entry
         except (KeyError, TypeError, ValueError) as error:
-            raise BadOption(f"{path} is not a file of contest results: {error!r}.") from error
+            raise BadOption(f"{path} is not a file of {self.kind} results: {error!r}.") from error
+
+    def read(self, row: dict[str, Any]) -> Entry:
+        """A run, as a file tells it."""
+        return Entry(**{**row, "key": Key(**row["key"])})
 
     def add(self, entry: Entry) -> None:
         """Keep a run, on disk too."""
@@ -268,7 +274,7 @@ class Results:
         self.entries[entry.key] = entry
         runs = [asdict(e) for k, e in sorted(self.entries.items(), key=_order) if k.problem == entry.key.problem]
         lines = ",\n".join(json.dumps(one) for one in runs)
-        content = f'{{"kind": "contest", "version": {VERSION}, "runs": [\n{lines}\n]}}\n'
+        content = f'{{"kind": "{self.kind}", "version": {VERSION}, "runs": [\n{lines}\n]}}\n'
         write_aside(self.folder / f"{entry.key.problem}.json", content.encode())
 
     def of(self, problem: str, optimizer: str) -> list[Entry]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from isotrain.lab.suite.contest import Entry, Key, Results, planned, run
 from isotrain.lab.suite.problems import PROBLEMS
 from isotrain.lab.suite.rivals import RIVALS
 from isotrain.lab.suite.standing import Standing, standing
-from isotrain.progress import progress_bar
+from isotrain.progress import Tick, progress_bar
 
 QUICK = 0.2
 """Share of the steps in the quick form."""
@@ -62,9 +62,14 @@ def race(
     seeds = 1 if quick else seeds
     total = sum(len(RIVALS[r].rates) + seeds - 1 for r in rivals) * len(chosen)
     missing = len(list(planned(results, chosen, rivals, seeds, share)))
+
+    def begin(pool: ProcessPoolExecutor, key: Key) -> Future[Entry]:
+        timed = key.seed == 0 and not any(e.cost for e in results.of(key.problem, key.optimizer))
+        return pool.submit(run, key, timed)
+
     with progress_bar("contest", total, progress) as part:
         part("kept runs")(total - missing)
-        _make(results, chosen, rivals, seeds, share, workers or os.cpu_count() or 1, part)
+        make_missing(results, lambda: planned(results, chosen, rivals, seeds, share), begin, workers, part)
     found = standing(results, chosen, rivals, share)
     words = [*found.verdict, *(f"Left out, {name}: {reason}" for name, reason in absent.items())]
     return Standing(found.scores, words, {**found.facts, "seeds": seeds, "folder": str(folder)})
@@ -80,29 +85,46 @@ def _absent(problems: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _make(
-    results: Results, problems: list[str], rivals: list[str], seeds: int, share: float, workers: int, part: object
+def make_missing(
+    results: Results,
+    plan: Callable[[], Iterable[Key]],
+    begin: Callable[[ProcessPoolExecutor, Key], Future[Entry]],
+    workers: int | None,
+    part: Callable[[str], Tick],
 ) -> None:
+    """Make the runs of a plan, which may grow with every run that is done, and keep each as soon as it is.
+
+    Args:
+        results: where they are kept.
+        plan: the runs still to make, as far as they are known.
+        begin: gives a run to the processes.
+        workers: processes, each on one core; one for each core when None.
+        part: of the progress bar.
+
+    Raises:
+        KeyboardInterrupt: it was interrupted; what was done is kept.
+        MissingExtra: a rival's package is not installed.
+    """
+    workers = workers or os.cpu_count() or 1
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_alone) as pool:
         running: dict[Future[Entry], Key] = {}
         started: set[Key] = set()
         try:
             while True:
-                for key in planned(results, problems, rivals, seeds, share):
+                for key in plan():
                     if len(running) >= workers:
                         break
                     if key not in started:
                         started.add(key)
-                        timed = key.seed == 0 and not any(e.cost for e in results.of(key.problem, key.optimizer))
-                        running[pool.submit(run, key, timed)] = key
+                        running[begin(pool, key)] = key
                 if not running:
                     return
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
                     key = running.pop(future)
                     results.add(future.result())
-                    part(f"{key.problem}, {key.optimizer}")(1)  # type: ignore[operator]
+                    part(f"{key.problem}, {key.optimizer}")(1)
         except (KeyboardInterrupt, MissingExtra):
             pool.shutdown(wait=False, cancel_futures=True)
             raise
