@@ -176,13 +176,12 @@ class Online:
             return still
         probe = [torch.zeros_like(part, requires_grad=True) for part in self._last]
         try:
-            found: Sequence[Any]  # torch's types leave out None
-            found = torch.autograd.grad(self._last, self._first, probe, create_graph=True, allow_unused=True)
+            found = _pulled(self._last, self._first, probe, create_graph=True)
             back = [part for part in found if part is not None]
             if not back:  # nothing of the first state is left in the last
                 return still
             along = [column for part, column in zip(found, self.column, strict=True) if part is not None]
-            pushed: Sequence[Any] = torch.autograd.grad(back, probe, along, allow_unused=True)
+            pushed = _pulled(back, probe, along)
         except RuntimeError as error:
             raise BadOption(f"{ONCE} Torch said: {error}") from error
         if all(part is None for part in pushed):  # torch cuts off what can be differentiated once without a word
@@ -192,6 +191,13 @@ class Online:
     def _signs(self, like: Tensor) -> Tensor:
         drawn = torch.randint(2, like.shape, generator=self.generator)
         return drawn.to(like).mul_(2).sub_(1)
+
+
+def _pulled(
+    ends: Sequence[Tensor], starts: Sequence[Tensor], along: Sequence[Tensor], create_graph: bool = False
+) -> Sequence[Tensor | None]:
+    """None for a start that no end depends on."""
+    return torch.autograd.grad(ends, starts, along, create_graph=create_graph, allow_unused=True)
 
 
 def _norm(parts: Sequence[Tensor]) -> float:
