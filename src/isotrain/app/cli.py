@@ -46,6 +46,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON o
 Batch = Annotated[int, typer.Option(min=1, help="Samples in a minibatch, for data that is not in batches yet.")]
 Dtype = Annotated[str, typer.Option(help="Arithmetic: `float64`, `float32`, or `own` for the model's own.")]
 Model = Annotated[str, typer.Argument(metavar="FILE.py:BUILD", help="Your file and the function that makes the model.")]
+SUITES = ("standard", "memory")
 
 
 def _version(asked: bool) -> None:
@@ -148,21 +149,35 @@ def compare(
         ),
     ] = None,
     suite: Annotated[
-        str | None, typer.Option(help="`standard`: the contest, ten problems, rivals at their best rates.")
+        str | None,
+        typer.Option(
+            help="`standard`: the contest, ten problems, rivals at their best rates. `memory`: what recurrent nets "
+            "remember, and over how many steps."
+        ),
     ] = None,
     problems: Annotated[str, typer.Option(help="With --suite: some of its problems, between commas.")] = "",
-    seeds: Annotated[int, typer.Option(min=1, help="With --suite: runs of each optimizer at its best rate.")] = 3,
-    quick: Annotated[bool, typer.Option(help="With --suite: one seed, a fifth of the steps, three rivals.")] = False,
-    results: Annotated[Path, typer.Option(help="With --suite: where its runs are kept, to go on from.")] = Path(
-        "runs/contest"
-    ),
+    seeds: Annotated[
+        int | None,
+        typer.Option(min=1, help="With --suite: runs of each optimizer at its best rate. [default: 3; of memory 1]"),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option(help="With --suite: one seed, few steps, few rivals; of memory short lengths.")
+    ] = False,
+    cells: Annotated[str, typer.Option(help="With --suite memory: some of `rnn`, `lstm`, `gru`, between commas.")] = "",
+    lengths: Annotated[
+        str, typer.Option(help="With --suite memory: steps to remember over, between commas. [default: 24,48,100,200]")
+    ] = "",
+    results: Annotated[
+        Path | None,
+        typer.Option(help="With --suite: where its runs are kept, to go on from. [default: runs/contest, runs/memory]"),
+    ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of each run (200 unless --epochs is given).")] = None,
     epochs: Annotated[float | None, typer.Option(help="Instead of steps: how often to go through the data.")] = None,
     batch: Batch = 100,
     seed: Seed = 0,
     dtype: Dtype = "own",
     out: Annotated[
-        list[Path] | None, typer.Option(help="Where to write: .html, .png, .json; a contest .md too. Repeatable.")
+        list[Path] | None, typer.Option(help="Where to write: .html, .png, .json; of a suite .md too. Repeatable.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -172,14 +187,21 @@ def compare(
 
     The contest: `isotrain compare --suite standard --quick --out contest.html`. Interrupted, it goes on where it was.
 
+    What memory is for: `isotrain compare --suite memory --problems copy,adding --cells gru --out memory.html`.
+
     Raises:
         BadOption: neither a file nor a suite is named.
     """
     if suite is not None:
-        _contest(suite, problems, optimizers, seeds, quick, results, out or [], as_json)
+        _known_suite(suite, cells, lengths)
+        chosen = _names(problems), _names(optimizers or "")
+        if suite == "memory":
+            _memory(chosen, _names(cells), _numbers(lengths), seeds or 1, steps, quick, results, out or [], as_json)
+        else:
+            _contest(chosen, seeds or 3, quick, results, out or [], as_json)
         return
     if model is None:
-        raise BadOption("compare needs FILE.py:BUILD, or --suite standard.")
+        raise BadOption("compare needs FILE.py:BUILD, or --suite standard, or --suite memory.")
     from isotrain.app.userfile import handed_over
     from isotrain.lab.compare import compare as run
 
@@ -195,21 +217,20 @@ def compare(
         show_compare(result, written)
 
 
+def _known_suite(suite: str, cells: str, lengths: str) -> None:
+    if suite not in SUITES:
+        raise UnknownName("suite", suite, SUITES)
+    for name, value in (("--cells", cells), ("--lengths", lengths)):
+        if value and suite != "memory":
+            raise BadOption(f"{name} {value} is for --suite memory.")
+
+
 def _contest(
-    suite: str,
-    problems: str,
-    optimizers: str | None,
-    seeds: int,
-    quick: bool,
-    results: Path,
-    out: list[Path],
-    as_json: bool,
+    names: tuple[list[str], list[str]], seeds: int, quick: bool, results: Path | None, out: list[Path], as_json: bool
 ) -> None:
-    if suite != "standard":
-        raise UnknownName("suite", suite, ["standard"])
     from isotrain.lab.suite.race import race
 
-    result = race(results, _names(problems), _names(optimizers or ""), seeds, quick, progress=not as_json)
+    result = race(results or Path("runs/contest"), *names, seeds, quick, progress=not as_json)
     written = [result.save(path) for path in out]
     if as_json:
         _print_json(result)
@@ -219,8 +240,39 @@ def _contest(
         show_contest(result, written)
 
 
+def _memory(
+    names: tuple[list[str], list[str]],
+    cells: list[str],
+    lengths: list[int],
+    seeds: int,
+    steps: int | None,
+    quick: bool,
+    results: Path | None,
+    out: list[Path],
+    as_json: bool,
+) -> None:
+    from isotrain.lab.suite.memory import remember
+
+    folder = results or Path("runs/memory")
+    result = remember(folder, *names, cells, lengths, seeds, steps, quick, progress=not as_json)
+    written = [result.save(path) for path in out]
+    if as_json:
+        _print_json(result)
+    else:
+        from isotrain.app.tables import show_memory
+
+        show_memory(result, written)
+
+
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(number) for number in _names(text)]
+    except ValueError as error:
+        raise BadOption(f"--lengths {text} should be whole numbers between commas, like 24,48.") from error
 
 
 def _dtype(name: str) -> Any:

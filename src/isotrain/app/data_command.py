@@ -11,6 +11,16 @@ from isotrain.data.public import PUBLIC_SETS
 from isotrain.errors import BadOption
 from isotrain.progress import progress_bar
 
+WRITERS = {
+    "classify": "write_folders",
+    "characters": "write_text",
+    "translate": "write_parallel",
+    "caption": "write_captions",
+}
+"""Of `isotrain.data.synthetic`, what writes a twin; the others are written in COCO's layout."""
+UNCOUNTED = ("characters", "translate")
+"""Written in a moment, without counting."""
+
 
 def check(folder: str, quiet: bool) -> dict[str, Any]:
     """Every fault of a data set, the worst first, as JSON can hold it.
@@ -65,14 +75,15 @@ def make(
         UnknownName: no such task or option.
     """
     from isotrain.app.run_data import twin
-    from isotrain.data.synthetic import write_coco, write_folders
+    from isotrain.data import synthetic
 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise BadOption(f"{folder} is there already and not empty: name a new folder.")
     with progress_bar("make", max(1, 2 * sum(sizes)), not quiet) as part:
         made = twin(task, seed, sizes, options, part("drawn"))
         try:
-            written = (write_folders if task == "classify" else write_coco)(made, folder, part("written"))
+            write, tick = getattr(synthetic, WRITERS.get(task, "write_coco")), part("written")
+            written = write(made, folder) if task in UNCOUNTED else write(made, folder, tick)
         except OSError as error:
             raise BadOption(f"{folder} cannot be written: {error.strerror or error}.") from error
     samples = dict(zip(("train", "held_out", "test"), sizes, strict=True))

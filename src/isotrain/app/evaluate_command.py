@@ -9,25 +9,26 @@ from typing import Any
 import torch
 from torch import nn
 
+from isotrain.app.named_data import Named
 from isotrain.app.run_data import asked_by, part_of, renumbered
 from isotrain.app.smaller import DEPTH, compressed, residual
+from isotrain.data.samples import Dataset
 from isotrain.data.shelf import Shelf
-from isotrain.errors import BadOption
+from isotrain.errors import BadData, BadOption
 from isotrain.progress import progress_bar
 from isotrain.tasks.base import Task
+from isotrain.tasks.characters import Characters
 from isotrain.train.rundir import PICTURES, RunFolder, load_run
 
 
-def evaluate(
-    run: Path, data: str | None, split: str | None, depth: bool, rank: int | None, quiet: bool
-) -> dict[str, Any]:
+def evaluate(run: Path, data: Named, split: str | None, depth: bool, rank: int | None, quiet: bool) -> dict[str, Any]:
     """Score a run.
 
     Args:
         run: its folder.
-        data: a folder or a name; None for what it was trained on.
+        data: what was named; nothing for what it was trained on.
         split: "held-out", "test" or "train"; None: held-out of the run's own data; of other data the test samples if
-            it has some, else all.
+            it has some, else all; of another text all.
         depth: also what each residual block is worth.
         rank: of region nets, that their fully connected layers are cut down to; None: as they are.
         quiet: no progress.
@@ -47,13 +48,18 @@ def evaluate(
     if depth:
         residual(task, net)
     folder = RunFolder(run)
-    if data is None:
+    if data.data is None:
         dataset = asked_by(folder).open(task.name, quiet)
         split = split or ("held-out" if dataset.held_out else None)
     else:
         # Of new data nothing has to be held out.
-        dataset = replace(asked_by(folder), data=data, held_out=0.0).open(task.name, quiet)
-    name, samples = part_of(dataset if task.open_set else renumbered(dataset, task.classes), split)
+        dataset = replace(asked_by(folder).naming(data), held_out=0.0).open(task.name, quiet)
+    if isinstance(task, Characters) and data.data is not None:
+        known_throughout(task, dataset)
+    if isinstance(task, Characters) and data.data is not None and split is None:
+        name, samples = "all", [*dataset.train, *dataset.held_out, *dataset.test]
+    else:
+        name, samples = part_of(dataset if task.open_set else renumbered(dataset, task.classes), split)
     shelf = Shelf(samples, task.load)
     with progress_bar("scores", len(samples), not quiet) as part, torch.no_grad():
         scores = task.evaluate(net, shelf, part(name))
@@ -61,13 +67,33 @@ def evaluate(
         "kind": "evaluate",
         "run": str(run),
         "task": task.name,
-        "data": {"source": dataset.source, "format": dataset.format},
+        "data": {"source": dataset.source, "format": dataset.format, "notes": list(dataset.notes)},
         "split": name,
         "samples": len(samples),
         "score": task.score,
         "scores": {name: scores},
     }
     return document | _depth(task, net, shelf, folder, quiet) if depth else document
+
+
+def known_throughout(task: Characters, dataset: Dataset) -> None:
+    """That a text has no other characters than those a run has learned from.
+
+    Raises:
+        BadData: it has; the message names the first of them and its place.
+    """
+    known = set(task.symbols.alphabet)
+    for sample in () if task.symbols.bytes_ else (*dataset.train, *dataset.held_out, *dataset.test):
+        if set(sample.text) <= known:
+            continue
+        place, strange = next((n, c) for n, c in enumerate(sample.text) if c not in known)
+        where, _, offset = sample.where.rpartition(" ")
+        around = sample.text[max(0, place - 10) : place + 10]
+        raise BadData(
+            f"{where} {int(offset) + place}: {strange!r} (U+{ord(strange):04X}, around it {around!r}) is not one of "
+            f"the {len(known)} characters that the run has learned from. Take it out of the text, or train with "
+            "--bytes, which know every character."
+        )
 
 
 def _depth(task: Task, net: nn.Module, shelf: Shelf[Any], folder: RunFolder, quiet: bool) -> dict[str, Any]:

@@ -11,10 +11,10 @@ from typing import Annotated, Any
 
 import typer
 
-from isotrain.app import seeing
-from isotrain.app.seeing import AsJson
+from isotrain.app import telling
+from isotrain.app.telling import AsJson
 
-tell = partial(seeing.tell, tables="isotrain.app.faces_tables")
+tell = partial(telling.tell, tables="isotrain.app.faces_tables")
 faces_app = typer.Typer(
     name="faces",
     help="Find, align and recognise faces, on this machine alone.",

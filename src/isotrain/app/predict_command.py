@@ -22,8 +22,9 @@ from isotrain.data.pictures import read_picture
 from isotrain.data.samples import Sample
 from isotrain.errors import BadData, BadOption
 from isotrain.progress import progress_bar
-from isotrain.tasks.base import Prediction, Task
+from isotrain.tasks.looking import PictureTask, Prediction
 from isotrain.tasks.regionfiles import COLUMNS, RegionFile
+from isotrain.tasks.sentences import Search
 from isotrain.train.rundir import RunFolder, load_run
 
 ANSWERS, REGIONS = "predictions.json", "regions.csv"
@@ -38,12 +39,14 @@ class How:
         rank: of region nets, that their fully connected layers are cut down to; None: as they are.
         regions: file of the regions to look at; None: the task finds its own.
         features: also write the feature vectors of the regions.
+        search: of captions, how they are looked for; None: as is usual.
     """
 
     depth: int | None = None
     rank: int | None = None
     regions: Path | None = None
     features: bool = False
+    search: Search | None = None
 
 
 def predict(run: Path, pictures: list[Path], out: Path | None, how: How, quiet: bool) -> dict[str, Any]:
@@ -68,6 +71,7 @@ def predict(run: Path, pictures: list[Path], out: Path | None, how: How, quiet: 
     """
     files = files_of(pictures)
     task, net, _ = load_run(run)
+    assert isinstance(task, PictureTask), "the caller knows the task"
     if how.depth is not None:
         net = shallow(task, net, how.depth, RunFolder(run))
     if how.rank is not None:
@@ -112,7 +116,7 @@ def predict(run: Path, pictures: list[Path], out: Path | None, how: How, quiet: 
 Asking = Callable[[Path, Tensor], tuple[Prediction, dict[str, Tensor] | None]]
 
 
-def _asking(task: Task, net: nn.Module, how: How) -> Asking:
+def _asking(task: PictureTask, net: nn.Module, how: How) -> Asking:
     """What is done with each picture.
 
     Raises:
@@ -126,7 +130,9 @@ def _asking(task: Task, net: nn.Module, how: How) -> Asking:
 
     def ask(file: Path, picture: Tensor) -> tuple[Prediction, dict[str, Tensor] | None]:
         height, width = picture.shape[1:]
-        words = {} if known is None else {"regions": known.of(Sample(file, name=file.stem), height, width)}
+        words: dict[str, Any] = {} if how.search is None else {"search": how.search}
+        if known is not None:
+            words["regions"] = known.of(Sample(file, name=file.stem), height, width)
         features = task.features(net, picture, **words) if how.features else None  # type: ignore[attr-defined]
         return task.predict(net, picture, **words), features
 

@@ -1,4 +1,4 @@
-"""The data of a run: a folder or a name that was given, or the generated twin of the task; and what was asked for."""
+"""The data of a run: what was named, or the generated twin of the task; and what was asked for."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from isotrain.app.named_data import Named
 from isotrain.data.samples import Dataset, Sample, Thing
 from isotrain.errors import BadCheckpoint, BadData, BadOption, UnknownName
 from isotrain.progress import Tick, progress_bar
@@ -25,10 +25,17 @@ TWINS: dict[str, tuple[str, str, tuple[int, int, int]]] = {
     "finder": ("boxes", "crowd_dataset", (120, 24, 24)),
     "landmarks": ("landmarks", "faces_dataset", (400, 60, 60)),
     "faces": ("labels", "faces_dataset", (600, 150, 150)),
+    "characters": ("text", "grammar_dataset", (1800, 100, 100)),
+    "translate": ("parallel", "language_dataset", (4000, 200, 200)),
+    "caption": ("captions", "captioned_dataset", (1000, 100, 100)),
 }
-"""What a task needs to know of pictures, its twin in `isotrain.data.synthetic`, and how many samples to try it on: to
-learn from, held out, to test on.
+"""What a task needs to know of its samples, its twin in `isotrain.data.synthetic`, and how many samples to try it on
+(to learn from, held out, to test on).
 """
+HELD_OUT, HELD_OUT_OF = 0.1, {"translate": 0.05}
+"""Share of the samples held out, where the data has no such part of its own."""
+LENGTH = 128
+"""Of the stretches of a text, as the task plans it where nothing else is asked for."""
 NO_OPTIONS = ("train", "held_out", "test", "tick")
 SPLITS = {"held-out": "held_out", "test": "test", "train": "train"}
 
@@ -38,16 +45,45 @@ class Asked:
     """What a run's data is.
 
     Attributes:
-        data: folder or name; None for the task's generated twin.
+        data: folder, file or name; None for the task's generated twin.
         held_out: share of the samples held out, where the data has no such part of its own.
         seed: draws which ones.
         options: of the task.
+        beside: the file that belongs to the data: of translations, of captions.
+        val: of translate, sentences to hold out, and the file of their translations.
     """
 
     data: str | None = None
-    held_out: float = 0.1
+    held_out: float = HELD_OUT
     seed: int = 0
     options: dict[str, Any] = field(default_factory=dict)
+    beside: str | None = None
+    val: tuple[str, str | None] | None = None
+
+    @classmethod
+    def of(cls, task: str, named: Named, held_out: float | None, seed: int, options: dict[str, Any]) -> Asked:
+        """What is asked for on the command line.
+
+        Args:
+            task: its name.
+            named: the data.
+            held_out: share to hold out; None: the usual one.
+            seed: draws which ones.
+            options: of the task.
+
+        Raises:
+            BadOption: a share is asked for where there is none to choose.
+        """
+        if held_out is not None and task == "characters":
+            raise BadOption("--held-out: the last tenth of a text is, half of it to choose by, half of it to test on.")
+        if held_out is not None and named.val is not None:
+            raise BadOption(f"--held-out {held_out:g} and --val-source {named.val[0]}: one of them.")
+        share = HELD_OUT_OF.get(task, HELD_OUT) if held_out is None else held_out
+        return cls(named.data, share, seed, options, named.beside, named.val)
+
+    def naming(self, named: Named) -> Asked:
+        """The same of other data."""
+        return replace(self, data=named.data, beside=named.beside, val=named.val)
 
     def open(self, task: str, quiet: bool = True) -> Dataset:
         """The samples; of people, their faces found and aligned first.
@@ -66,10 +102,30 @@ class Asked:
         if task == "faces":
             return self._people(quiet)
         if self.data is None:
-            return twin(task, self.seed)
+            return twin(task, self.seed, options={"length": self._length()} if task == "characters" else None)
+        need = _row(task)[0]
+        if need == "text":
+            from isotrain.data.textfiles import open_text
+
+            unit: Literal["bytes", "characters"] = "bytes" if self.options.get("bytes") is True else "characters"
+            return open_text(self.data, unit=unit, length=self._length())
+        if need == "parallel":
+            from isotrain.data.parallel import open_parallel
+
+            return open_parallel(self.data, self.beside, val=self.val, held_out=self.held_out, seed=self.seed)
+        if need == "captions":
+            from isotrain.data.captionfiles import open_captions
+
+            return open_captions(self.data, self.beside, held_out=self.held_out, seed=self.seed)
         from isotrain.data.opened import open_dataset
 
-        return open_dataset(self.data, _row(task)[0], held_out=self.held_out, seed=self.seed)
+        return open_dataset(self.data, need, held_out=self.held_out, seed=self.seed)
+
+    def _length(self) -> int:
+        """Of the stretches of a text: the task says what it may be, but the text is cut before the task sees it."""
+        from isotrain.tasks.characters import OPTIONS
+
+        return int(OPTIONS["length"].checked("length", self.options.get("length", LENGTH)))
 
     def _people(self, quiet: bool) -> Dataset:
         """Aligned faces of people."""
@@ -86,10 +142,8 @@ class Asked:
 
     def keep(self, folder: RunFolder) -> None:
         """Into the run folder; a path as it is found from anywhere."""
-        known = asdict(self)
-        if self.data is not None and Path(self.data).exists():
-            known["data"] = str(Path(self.data).resolve())
-        folder.write_json(ASKED, known)
+        places = Named(self.data, self.beside, self.val).resolved()
+        folder.write_json(ASKED, asdict(self.naming(places)))
 
 
 def asked_by(folder: RunFolder) -> Asked:
@@ -100,10 +154,11 @@ def asked_by(folder: RunFolder) -> Asked:
     """
     path = folder.path / ASKED
     try:
-        return Asked(**json.loads(path.read_text(encoding="utf-8")))
+        known = json.loads(path.read_text(encoding="utf-8"))
+        return Asked(**{**known, "val": tuple(known["val"]) if known.get("val") else None})
     except FileNotFoundError as error:
         raise BadCheckpoint(f"{folder.path} has no {ASKED}, which says what its data was: name DATA.") from error
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, AttributeError, OSError) as error:
         raise BadCheckpoint(f"{path} cannot be read ({error}): name DATA.") from error
 
 

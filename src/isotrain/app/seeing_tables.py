@@ -28,7 +28,9 @@ def show_training(document: Document) -> None:
 
 def show_scores(document: Document) -> None:
     """Scores, a row each; then what the blocks are worth, if it was asked for."""
-    samples = f"{document['samples']} {document['split']} samples of {document['data']['source']}"
+    number, split = document["samples"], document["split"]
+    which = f"all {number}" if split == "all" else f"{number} {split}"
+    samples = f"{which} samples of {document['data']['source']}"
     console = new_console(f"{document['task']} on {samples}")
     _show_scores(console, document)
     if "depth" in document:
@@ -51,17 +53,19 @@ def show_predictions(document: Document) -> None:
 
 
 def show_export(document: Document) -> None:
-    """What the file takes and gives."""
-    console = new_console(f"{document['path']}: {document['bytes'] / 1e6:.1f} MB")
-    table = new_table()
-    for column in ("", "name", "shape"):
-        table.add_column(column)
-    for side in ("inputs", "outputs"):
-        for name, shape in document[side].items():
-            table.add_row(side[:-1], name, " x ".join(map(str, shape)))
-    console.print(table)
-    off = document["difference"]
-    console.print("Not compared with torch." if off is None else f"onnxruntime and torch differ by {off:.1e} at most.")
+    """What each file takes and gives."""
+    for file in document.get("files", [document]):
+        console = new_console(f"{file['path']}: {file['bytes'] / 1e6:.1f} MB")
+        table = new_table()
+        for column in ("", "name", "shape"):
+            table.add_column(column)
+        for side in ("inputs", "outputs"):
+            for name, shape in file[side].items():
+                table.add_row(side[:-1], name, " x ".join(map(str, shape)))
+        console.print(table)
+        off = file["difference"]
+        compared = f"onnxruntime and torch differ by {off or 0:.1e} at most."
+        console.print("Not compared with torch." if off is None else compared)
 
 
 def show_faults(document: Document) -> None:
@@ -137,16 +141,19 @@ def figure(value: Any) -> str:
 
 
 def _show_scores(console: Console, document: Document) -> None:
-    """A row a score, a column a part of the data; scores by class in a table of their own."""
+    """A row a score, a column a part of the data; scores by class in a table of their own, what is in words below."""
     parts: dict[str, dict[str, Any]] = document["scores"]
     table = new_table()
     table.add_column("")
     for part in parts:
         table.add_column(part, justify="right")
     classes: dict[str, dict[str, Any]] = {}
+    words: dict[str, str] = {}
     for name in dict.fromkeys(name for scores in parts.values() for name in scores):
         values = [scores.get(name) for scores in parts.values()]
-        if all(value is None or isinstance(value, int | float | str) for value in values):
+        if all(isinstance(value, str) for value in values) and len(set(values)) == 1:
+            words[name.replace("_", " ")] = values[0] or ""
+        elif all(value is None or isinstance(value, int | float | str) for value in values):
             style = "bold" if name == document["score"] else None
             table.add_row(escape(name.replace("_", " ")), *map(escape, map(figure, values)), style=style)
         for part, scores in parts.items():
@@ -160,6 +167,8 @@ def _show_scores(console: Console, document: Document) -> None:
         console.print(table)
     if classes:
         _show_classes(console, classes)
+    for name, said in words.items():
+        console.print(f"{name}: {said}", markup=False, soft_wrap=True)
 
 
 def _show_depth(console: Console, depth: Document) -> None:

@@ -7,12 +7,14 @@ from pathlib import Path
 
 from rich import box
 from rich.console import Console, Group, RenderableType
+from rich.markup import escape
 from rich.table import Table
 
 from isotrain.lab.audit import Report
 from isotrain.lab.compare import Comparison
 from isotrain.lab.demo import Demo
 from isotrain.lab.report import WORDS, number
+from isotrain.lab.suite.memory_report import Memories, cell, named
 from isotrain.lab.suite.standing import Standing
 
 FIGURE = 8
@@ -92,6 +94,22 @@ def show_contest(result: Standing, written: Sequence[Path]) -> None:
             rows = [result.scores[problem] for problem in group]
             tables[-1].add_row(optimizer, *("–" if optimizer not in r else number(r[optimizer].loss) for r in rows))
     _show("Training loss at equal steps, rivals at their best rates", Group(*tables), result.verdict, written)
+
+
+def show_memory(result: Memories, written: Sequence[Path]) -> None:
+    """Steps until solved, or the loss where it was not: a table a problem, a row a way of learning it."""
+    tables: list[RenderableType] = []
+    for problem, rows in result.rows.items():
+        lengths = sorted({length for row in rows for length in row["lengths"]}, key=int)
+        told = result.problems[problem]
+        table = _table()
+        for column in ("", *(f"T = {length}" for length in lengths)):
+            table.add_column(column, justify="right" if column else "left")
+        for row in rows:
+            cells = [cell(row["lengths"][t]) if t in row["lengths"] else ("–", "") for t in lengths]
+            table.add_row(named(row), *(f"[bold]{words}[/]" if strong else words for words, strong in cells))
+        tables += [escape(f"\n{problem}: {told['title']}. Solved: {told['goal']}."), table]
+    _show("Steps until what was shown T steps before is remembered", Group(*tables), result.verdict, written)
 
 
 def _table() -> Table:

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from isotrain.app.named_data import Named
 from isotrain.app.run_data import Asked, asked_by
 from isotrain.data.samples import Dataset
+from isotrain.data.shelf import Shelf
 from isotrain.errors import BadCheckpoint, BadOption
 from isotrain.tasks import task_named
+from isotrain.tasks.looking import PictureTask
 from isotrain.train.loop import fit
 from isotrain.train.optimizers import chosen as trainer_named
 from isotrain.train.plots import curve_png, sheet
 from isotrain.train.recipes import Plan, recipe
-from isotrain.train.rundir import CARD, CHECKPOINT, CURVE, PICTURES, SCORES, WEIGHTS, RunFolder, load_run
+from isotrain.train.rundir import CARD, CHECKPOINT, CURVE, PICTURES, SCORES, SHOWN, WEIGHTS, RunFolder, load_run
 
 TRIED = 1.0
 """Minutes that generated data is learned from, if nothing else is asked for."""
+SAMPLES = {"characters": "stretches", "translate": "sentences", "caption": "pictures"}
+"""What is counted of data that has no classes."""
 
 
 def train(
     task: str,
-    data: str | None,
+    data: Named,
     out: Path,
     chosen: dict[str, Any],
     held_out: float | None,
@@ -36,10 +42,10 @@ def train(
 
     Args:
         task: its name.
-        data: a folder or a name; None for the generated twin.
+        data: what was named; nothing for the generated twin.
         out: the run folder.
         chosen: fields of the plan that differ from the recipe's, or from the run's that is taken up again.
-        held_out: share of the samples to hold out; None: a tenth.
+        held_out: share of the samples to hold out; None: the usual one.
         options: of the task.
         resume: go on with the run in the folder.
         overwrite: begin anew though there is a run in the folder.
@@ -59,9 +65,9 @@ def train(
     elif folder.taken and not overwrite:
         raise BadOption(f"{out} holds a run already: go on with it by --resume, replace it by --overwrite, or --out.")
     else:
-        asked = Asked(data, 0.1 if held_out is None else held_out, chosen.get("seed", 0), options)
+        asked = Asked.of(task, data, held_out, chosen.get("seed", 0), options)
         plan, card = recipe(task), None
-        if data is None and not {"epochs", "minutes"} & set(chosen):
+        if data.data is None and not {"epochs", "minutes"} & set(chosen):
             plan = replace(plan, minutes=TRIED)
     plan = replace(plan, **chosen)
     trainer_named(plan.optimizer)
@@ -73,13 +79,18 @@ def train(
         _clear(folder)
         asked.keep(folder)
     outcome = fit(made, dataset, folder, plan, resume=resume, progress=not quiet)
-    written = _pictures(folder, dataset, outcome.curve)
+    written = _left(folder, dataset, outcome.curve)
     return {
         "kind": "train",
         "run": str(out),
         "task": task,
         "plan": asdict(plan),
-        "data": {"source": dataset.source, "format": dataset.format, "classes": list(dataset.classes)},
+        "data": {
+            "source": dataset.source,
+            "format": dataset.format,
+            "classes": list(dataset.classes),
+            "notes": list(dataset.notes),
+        },
         "samples": {name: len(getattr(dataset, name)) for name in ("train", "held_out", "test")},
         "score": kind.score,
         **outcome.to_dict(),
@@ -88,15 +99,15 @@ def train(
 
 
 def _begun(
-    folder: RunFolder, task: str, data: str | None, held_out: float | None, options: dict[str, Any]
+    folder: RunFolder, task: str, data: Named, held_out: float | None, options: dict[str, Any]
 ) -> tuple[Asked, Plan, dict[str, Any]]:
     """What a run was begun with; what is given now must agree with it."""
     card = folder.card()
     if card["task"] != task:
         raise BadCheckpoint(f"{folder.path} holds a run of {card['task']}, not of {task}.")
     asked = asked_by(folder)
-    if data is not None:
-        asked = replace(asked, data=data)  # the same data may have moved; the loop compares the numbers of samples
+    if data.data is not None:
+        asked = asked.naming(data)  # the same data may have moved; the loop compares the numbers of samples
     if held_out is not None and held_out != asked.held_out:
         raise BadOption(f"the run in {folder.path} held out {asked.held_out:g}, not {held_out:g}: leave --held-out.")
     odd = [key for key, value in options.items() if asked.options.get(key) != value]
@@ -110,16 +121,21 @@ def _begun(
 
 
 def _announce(task: str, asked: Asked, dataset: Dataset) -> None:
-    sizes = f"{len(dataset.train)} to learn from, {len(dataset.held_out)} held out, {len(dataset.test)} to test on"
-    what = f"{dataset.source}, {dataset.format}"
+    things = f" {SAMPLES[task]}" if task in SAMPLES else ""
+    sizes = f"{len(dataset.train):,}{things} to learn from, {len(dataset.held_out):,} held out, "
+    sizes += f"{len(dataset.test):,} to test on"
+    what = f"{dataset.source}{f' and {asked.beside}' if asked.beside else ''}, {dataset.format}"
     if asked.data is None:
         what = f"No data given: to try it, {dataset.format.replace(': ', ', ')}"
-    print(f"{what}; {len(dataset.classes)} classes; {sizes}.", file=sys.stderr)
+    classes = "" if task in SAMPLES else f"{len(dataset.classes)} classes; "
+    print(f"{what}; {classes}{sizes}.", file=sys.stderr)
+    for note in dataset.notes:
+        print(note, file=sys.stderr)
 
 
 def _clear(folder: RunFolder) -> None:
     """Take away what an earlier run left, only now that there is something to train."""
-    names = (CHECKPOINT, WEIGHTS, SCORES, CURVE, CARD)
+    names = (CHECKPOINT, WEIGHTS, SCORES, CURVE, CARD, SHOWN)
     old = [folder.path / name for name in names] + list((folder.path / PICTURES).glob("*.png"))
     for path in old:
         try:
@@ -128,12 +144,18 @@ def _clear(folder: RunFolder) -> None:
             raise BadOption(f"{path} cannot be replaced: {error.strerror or error}.") from error
 
 
-def _pictures(folder: RunFolder, dataset: Dataset, curve: list[Any]) -> list[str]:
-    """The curve, and the predictions of the kept weights on samples it has not learned from, if there are any."""
+def _left(folder: RunFolder, dataset: Dataset, curve: list[Any]) -> list[str]:
+    """Beside weights and scores: the curve, and what the kept weights make of samples it has not learned from."""
     task, net, _ = load_run(folder.path)
     title = f"{task.name} on {Path(dataset.source).name or 'data'}"
-    written = [folder.write(f"{PICTURES}/curve.png", curve_png(curve, title))]
-    page = sheet(task, net, dataset.held_out or dataset.test or dataset.train)
+    written = [folder.path / SHOWN] if (folder.path / SHOWN).is_file() else []
+    written.append(folder.write(f"{PICTURES}/curve.png", curve_png(curve, title)))
+    samples = dataset.held_out or dataset.test or dataset.train
+    page = sheet(task, net, samples) if isinstance(task, PictureTask) else None
     if page is not None:
         written.append(folder.write(f"{PICTURES}/predictions.png", page))
+    for name, picture in task.pictures(net, Shelf(samples, task.load)).items():
+        drawn = io.BytesIO()
+        picture.save(drawn, format="png")
+        written.append(folder.write(f"{PICTURES}/{name}.png", drawn.getvalue()))
     return [str(path) for path in written]

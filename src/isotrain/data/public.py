@@ -104,12 +104,12 @@ PUBLIC_SETS = (
     ),
     PublicSet(
         "coco",
-        ("detect", "masks"),
+        ("detect", "masks", "caption"),
         "118,287 + 5,000",
         "https://cocodataset.org",
         "annotations CC BY 4.0; pictures: Flickr licences, one by one in the json",
-        "annotations/instances_train2017.json and _val2017.json, train2017/*.jpg, val2017/*.jpg",
-        ("annotations/instances_*.json",),
+        "annotations/instances_train2017.json, captions_train2017.json, _val2017.json; train2017/*.jpg, val2017/*.jpg",
+        ("annotations/instances_*.json", "annotations/captions_*.json"),
     ),
     PublicSet(
         "lgg",
@@ -144,7 +144,7 @@ PUBLIC_SETS = (
         "29,000 + 1,014 sentences",
         "https://github.com/multi30k/dataset",
         "non-commercial research and education",
-        "train.en, train.de, train.fr, val.en, ...: a sentence a line; .gz or not",
+        "train.en, train.de, train.fr, val.en, ...: a sentence a line; .gz or not; --source train.en --target train.de",
         ("train*.en*",),
     ),
     PublicSet(

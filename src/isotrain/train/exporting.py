@@ -1,4 +1,4 @@
-"""A trained net as an ONNX file, which runs without torch, written only once it gives what torch gives."""
+"""A trained net as ONNX files, which run without torch, written only once they give what torch gives."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -53,6 +53,30 @@ class Exported:
         return {**vars(self), "path": str(self.path)}
 
 
+Free = Mapping[str, Mapping[int, str]]
+"""Names of inputs and outputs -> their dimensions of any size -> what those are called."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A net that becomes a file of its own.
+
+    Attributes:
+        net: gives a tensor, a tuple or a mapping of tensors. It is left in evaluation mode.
+        inputs: its arguments, of the shape it expects.
+        path: of the file, which ends in .onnx.
+        free: which dimensions may have any size; without an entry: the first ones, and how many regions there are.
+        tried: further inputs that onnxruntime and torch are compared on, of other sizes where these are free; none:
+            random pictures, in a larger batch.
+    """
+
+    net: nn.Module
+    inputs: Sequence[Tensor]
+    path: Path
+    free: Free = field(default_factory=dict)
+    tried: Sequence[Sequence[Tensor]] = ()
+
+
 def export_onnx(net: nn.Module, inputs: Sequence[Tensor], path: Path, card: Card, check: bool = True) -> Exported:
     """Write a net as one ONNX file; its first dimensions are free, the others those of `inputs`.
 
@@ -71,17 +95,54 @@ def export_onnx(net: nn.Module, inputs: Sequence[Tensor], path: Path, card: Card
         BadOption: the ending is another, the place cannot be written, the net has an operator that ONNX lacks, or the
             file gives something else than torch does.
     """
-    if path.suffix != ".onnx":
-        raise BadOption(f"{path} should end in .onnx.")
+    (exported,) = export_parts([Part(net, inputs, path)], card, check)
+    return exported
+
+
+def export_parts(parts: Sequence[Part], card: Card, check: bool = True) -> list[Exported]:
+    """Write nets that belong together, each as one ONNX file, once all of them give what torch gives.
+
+    Args:
+        parts: the nets, their files, and what to try them on.
+        card: of the task; into each file as its metadata `card`.
+        check: compare onnxruntime with torch.
+
+    Raises:
+        MissingExtra: the packages of the extra "export" are not there.
+        BadOption: an ending is another, a place cannot be written, a net has an operator that ONNX lacks, or a file
+            gives something else than torch does.
+    """
+    for part in parts:
+        if part.path.suffix != ".onnx":
+            raise BadOption(f"{part.path} should end in .onnx.")
     _packages()
-    flat = _Flat(net).eval()
-    inputs = tuple(tensor.detach().clone() for tensor in inputs)
+    made = [_made(part, card, check) for part in parts]
+    for exported, content in made:
+        try:
+            write_aside(exported.path, content)
+        except OSError as error:
+            raise BadOption(f"{exported.path} cannot be written: {error.strerror or error}.") from error
+    return [exported for exported, _ in made]
+
+
+def _made(part: Part, card: Card, check: bool) -> tuple[Exported, bytes]:
+    """What will be written, compared with torch."""
+    net, flat = part.net, _Flat(part.net).eval()
+    inputs = tuple(tensor.detach().clone() for tensor in part.inputs)
     with torch.no_grad():
         flat(*inputs)  # learns the names of the outputs
     names = [f"{name}_in" if name in flat.names else name for name in _arguments(net, inputs)]
     try:
         with _quiet():
-            model = (_traced if _has_regions(flat, inputs) else _graph)(flat, inputs, names)
+            if part.free:  # recurrent layers of any number of steps are known to torch's older exporter alone
+                model = _traced(flat, inputs, names, part.free)
+                with torch.no_grad():
+                    _settle(model, flat(*inputs), part.free)
+            elif _has_regions(flat, inputs):
+                free = dict(zip(names, _free(names, inputs, str), strict=True))
+                model = _traced(flat, inputs, names, free | {name: {0: f"{name}_rows"} for name in flat.names})
+            else:
+                model = _graph(flat, inputs, names)
     except Exception as error:  # whatever an unknown operator makes torch raise, and it is a long list
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise BadOption(f"this {type(net).__name__} cannot be written as ONNX: {reason[:300]}") from error
@@ -89,12 +150,10 @@ def export_onnx(net: nn.Module, inputs: Sequence[Tensor], path: Path, card: Card
     entry.key, entry.value = "card", json.dumps(card)
     model.producer_name = "isotrain"
     content = model.SerializeToString()
-    difference = _compare(flat, names, inputs, content) if check else None
-    try:
-        write_aside(path, content)
-    except OSError as error:
-        raise BadOption(f"{path} cannot be written: {error.strerror or error}.") from error
-    return Exported(path, len(content), _shapes(model.graph.input), _shapes(model.graph.output), difference)
+    tried = [inputs, *(map(tuple, part.tried) if part.tried else [_others(inputs)])]
+    difference = _compare(flat, names, tried, content) if check else None
+    shapes = _shapes(model.graph.input), _shapes(model.graph.output)
+    return Exported(part.path, len(content), *shapes, difference), content
 
 
 class _Flat(nn.Module):
@@ -157,12 +216,10 @@ def _graph(net: _Flat, inputs: tuple[Tensor, ...], names: list[str]) -> onnx.Mod
     return model
 
 
-def _traced(net: _Flat, inputs: tuple[Tensor, ...], names: list[str]) -> onnx.ModelProto:
+def _traced(net: _Flat, inputs: tuple[Tensor, ...], names: list[str], free: Free) -> onnx.ModelProto:
     import onnx
 
     file = io.BytesIO()
-    free = dict(zip(names, _free(names, inputs, str), strict=True))
-    free |= {name: {0: f"{name}_rows"} for name in net.names}
     torch.onnx.export(
         net,
         inputs,
@@ -171,9 +228,17 @@ def _traced(net: _Flat, inputs: tuple[Tensor, ...], names: list[str]) -> onnx.Mo
         opset_version=OPSET,
         input_names=names,
         output_names=net.names,
-        dynamic_axes=free,
+        dynamic_axes={name: dict(axes) for name, axes in free.items()},
     )
     return onnx.load_from_string(file.getvalue())
+
+
+def _settle(model: onnx.ModelProto, given: Sequence[Tensor], free: Free) -> None:
+    """State the sizes of the outputs that are not free, where the exporter lost sight of them."""
+    for entry, tensor in zip(model.graph.output, given, strict=True):
+        for axis, size in enumerate(tensor.shape):
+            if axis not in free.get(entry.name, {}):
+                entry.type.tensor_type.shape.dim[axis].dim_value = size
 
 
 def _free(names: Sequence[str], inputs: Sequence[Tensor], made: Any) -> Iterator[dict[int, Any]]:
@@ -199,8 +264,8 @@ def _arguments(net: nn.Module, inputs: Sequence[Tensor]) -> list[str]:
     return told
 
 
-def _compare(net: _Flat, names: list[str], inputs: tuple[Tensor, ...], content: bytes) -> float:
-    """Largest absolute difference to onnxruntime.
+def _compare(net: _Flat, names: list[str], tries: Sequence[tuple[Tensor, ...]], content: bytes) -> float:
+    """Largest absolute difference to onnxruntime on several inputs.
 
     Raises:
         BadOption: it is too large, the shapes differ, or the file does not run.
@@ -212,7 +277,7 @@ def _compare(net: _Flat, names: list[str], inputs: tuple[Tensor, ...], content: 
     taken = [entry.name for entry in session.get_inputs()]
     places = {name: place for place, name in enumerate(names)}
     largest = 0.0
-    for tried in (inputs, _others(inputs)):
+    for tried in tries:
         with torch.no_grad():
             expected = net(*tried)
         try:
@@ -231,7 +296,7 @@ def _compare(net: _Flat, names: list[str], inputs: tuple[Tensor, ...], content: 
             if ours.numel() == 0:
                 continue
             apart = float((torch.from_numpy(theirs).double() - ours.double()).abs().max())
-            scale = max(1.0, float(ours.abs().max()))
+            scale = max(1.0, float(ours.double().abs().max()))
             if not apart <= ALLOWED * scale:
                 raise BadOption(f"the ONNX file gives {name} up to {apart:.1e} off from torch: nothing was written.")
             largest = max(largest, apart)

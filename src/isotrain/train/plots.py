@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from torch import nn
 from isotrain.data.pictures import read_picture
 from isotrain.data.samples import Sample, evenly
 from isotrain.errors import BadData
-from isotrain.tasks.base import Task
+from isotrain.tasks.looking import PictureTask
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -24,6 +25,8 @@ Row = tuple[float, float, float, float, float | None]
 INK, FAINT, BLUE, ORANGE = "#1b1f24", "#8a8f98", "#2f7fd6", "#e07b25"
 CELL, CAPTION, COLUMNS = 240, 22, 4
 """Of a sheet: pixels of a picture's side, pixels of the line under it, pictures in a row."""
+LINE, WIDE = 16, 34
+"""Pixels of a second line, characters of a line."""
 SMOOTHED = 30
 """The curve's line is a mean over one in so many of its points."""
 
@@ -65,7 +68,7 @@ def curve_png(rows: Sequence[Row], title: str, smooth: int | None = None) -> byt
     return _png(figure)
 
 
-def sheet(task: Task, net: nn.Module, samples: Sequence[Sample], most: int = 12) -> bytes | None:
+def sheet(task: PictureTask, net: nn.Module, samples: Sequence[Sample], most: int = 12) -> bytes | None:
     """Predictions on some samples, evenly spaced, drawn side by side; what is true is written under each.
 
     None if no sample could be read.
@@ -84,13 +87,16 @@ def sheet(task: Task, net: nn.Module, samples: Sequence[Sample], most: int = 12)
     if not cells:
         return None
     columns = min(COLUMNS, len(cells))
-    page = Image.new("RGB", (columns * (CELL + 8) + 8, -(-len(cells) // columns) * (CELL + CAPTION + 8) + 8), "white")
+    told = [textwrap.wrap(words, WIDE, max_lines=2, placeholder="…") or [""] for _, words in cells]
+    caption = CAPTION + (LINE if any(len(lines) > 1 for lines in told) else 0)
+    page = Image.new("RGB", (columns * (CELL + 8) + 8, -(-len(cells) // columns) * (CELL + caption + 8) + 8), "white")
     pen, font = ImageDraw.Draw(page), ImageFont.load_default(13)
-    for place, (cell, words) in enumerate(cells):
+    for place, (cell, _) in enumerate(cells):
         row, column = divmod(place, columns)
-        left, top = 8 + column * (CELL + 8), 8 + row * (CELL + CAPTION + 8)
+        left, top = 8 + column * (CELL + 8), 8 + row * (CELL + caption + 8)
         page.paste(cell, (left + (CELL - cell.width) // 2, top + (CELL - cell.height) // 2))
-        pen.text((left + 2, top + CELL + 3), shortened(words, 34), fill=INK, font=font)
+        for turn, line in enumerate(told[place]):
+            pen.text((left + 2, top + CELL + 3 + turn * LINE), line, fill=INK, font=font)
     buffer = io.BytesIO()
     page.save(buffer, format="png")
     return buffer.getvalue()
@@ -117,15 +123,6 @@ def running_mean(values: Sequence[float], window: int) -> list[float]:
     return list(((sums[ends] - sums[begins]) / (ends - begins)).tolist())
 
 
-def shortened(words: str, most: int) -> str:
-    """As much as fits.
-
-    >>> shortened("a long name", 6)
-    'a lon…'
-    """
-    return words if len(words) <= most else words[: most - 1] + "…"
-
-
 def _logarithmic(axes: Any) -> None:
     """A logarithmic axis with plain numbers."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
@@ -136,10 +133,12 @@ def _logarithmic(axes: Any) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
-def _caption(task: Task, sample: Sample) -> str:
+def _caption(task: PictureTask, sample: Sample) -> str:
     """What is true; of people who are not learned from no class is known, so that it is the sample's name."""
     if task.open_set:
         return sample.name
+    if sample.said:
+        return f"is: {sample.said[0]}"
     things = [thing.label for thing in sample.things if not thing.crowd]
     labels = list(sample.labels) or things
     counted = {label: labels.count(label) for label in sorted(set(labels))}
