@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from torch.utils._pytree import tree_leaves
 
 from isotrain import Riemannian
+from isotrain.likelihood import Categorical
 from isotrain.riemann.attention import attention_twin, attention_units
 from isotrain.riemann.recurrent import cell_twin, recurrent_twin, recurrent_units
 
@@ -139,9 +140,52 @@ def test_the_look_sees_the_same_dropout_mask_as_the_training_forward() -> None:
         out = model(x)
         F.cross_entropy(out, labels).backward()
         optimizer.step()
-    looked, tried = outputs
+    looked, unmoved, tried = outputs
     assert float((looked - out.detach()).abs().max()) < 1e-12
+    assert float((unmoved - out.detach()).abs().max()) < 1e-12
     assert 0 < float((tried - looked).abs().max()) < 1  # the trial moved the weights under the same mask
+
+
+class Behind(nn.Module):
+    """Dropout on the outputs of a recurrent layer, whose places in memory it draws its mask by."""
+
+    def __init__(self, layer: nn.RNNBase) -> None:
+        super().__init__()
+        self.layer, self.drop, self.head = layer, nn.Dropout(0.4), nn.Linear(4, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.drop(self.layer(x)[0]))
+
+
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
+def test_dropout_behind_a_recurrent_layer_drops_the_same_in_a_look(
+    kind: type[nn.RNNBase], first: bool, both: bool
+) -> None:
+    """Else the trial takes the masks' difference for the step's: under dropout nothing was learned."""
+    from isotrain.riemann import observe
+
+    torch.manual_seed(0)
+    layer = kind(3, 4 // (1 + both), batch_first=first, bidirectional=both)  # type: ignore[call-arg]
+    model = Behind(layer).double()
+    optimizer = Riemannian(model, likelihood=Categorical(-1), metric="outer-product")
+    outputs: list[Tensor] = []
+    original = observe.tensors
+
+    def listen(output: Any) -> list[Tensor]:
+        outputs.extend(t.detach() for t in original(output))
+        return original(output)
+
+    x, labels = torch.randn(6, 5, 3, dtype=torch.float64), torch.randint(0, CLASSES, (6, 5))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(observe, "tensors", listen)
+        out = model(x)
+        F.cross_entropy(out.flatten(0, 1), labels.flatten()).backward()
+        optimizer.step()
+    looked, unmoved, *_ = outputs
+    assert float((looked - out.detach()).abs().max()) < 1e-12
+    assert float((unmoved - out.detach()).abs().max()) < 1e-12
 
 
 @pytest.mark.parametrize("case", [c for c in ALL if c.name in ("lstm", "gru", "rnn")], ids=str)

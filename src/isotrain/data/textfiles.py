@@ -23,7 +23,7 @@ SHARES = (0.9, 0.95)
 """Where the text is cut: learned from, chosen by, tested on."""
 
 
-def open_text(path: str | Path, *, unit: Unit = "characters", length: int = 128) -> Dataset:
+def open_text(path: str | Path, *, unit: Unit = "characters", length: int = 64) -> Dataset:
     """A text in stretches that follow one another, 90 % to learn from, 5 % to choose by, 5 % to test on.
 
     A stretch has one symbol more than its length: its last is the first of the next. What is left at the end of a part

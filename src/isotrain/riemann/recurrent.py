@@ -139,7 +139,8 @@ class _Direction:
             h, c = new_h, new_c
             outputs[t] = h
         self._report(x_nTf, driven_nTk, slack_nTh, previous, shown, candidates, lengths)
-        result = torch.stack(outputs, 1)
+        # Time first in memory, as the native layer leaves it: a dropout behind draws its mask in that order.
+        result = torch.stack(outputs).transpose(0, 1)
         if w_hr is not None:
             order = unprojected[::-1] if back else unprojected
             full = _settled(torch.stack(order, 1), lengths)
@@ -237,7 +238,7 @@ def recurrent_twin(layer: Any, units: list[Units], note: Note, x: Any, hx: Any =
             last_c.append(c)
         depth_outputs.append(out)
         if len(depth_outputs) == 1 + layer.bidirectional:
-            x_nTf = torch.cat(depth_outputs, -1)
+            x_nTf = torch.cat([out.transpose(0, 1) for out in depth_outputs], -1).transpose(0, 1)
             depth_outputs = []
     hidden: Any = torch.stack(last_h)
     cells = torch.stack(last_c) if lstm else None

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from isotrain.riemann.measure import Fresh
 from isotrain.riemann.motion import Motion, Progress, shift
@@ -70,10 +70,11 @@ def trusted(
     if not natural or not predicted > 0 or not length > 0:
         return share
     kept = {p: p.detach().clone() for m in natural for p in m.units.parameters}
+    unmoved = _outputs(model, fresh)
     for _ in range(TRIALS):
         shift(natural, share * length)
         try:
-            true = ranks.mean(_divergence(model, fresh))
+            true = ranks.mean(_divergence(model, fresh, unmoved))
         finally:
             for p, value in kept.items():
                 p.copy_(value)
@@ -85,13 +86,24 @@ def trusted(
     return share
 
 
-def _divergence(model: nn.Module, fresh: Fresh) -> float:
-    total = 0.0
-    weight = sum(glance.call.samples for glance in fresh.glances)
+def _outputs(model: nn.Module, fresh: Fresh) -> list[list[Tensor]]:
+    """What the look's samples give now, for each call and each of its heads.
+
+    By the layers' own kernels, as after the step: what is drawn at random (a dropout's mask) is then the same in both.
+    The look itself may have drawn it in another order.
+    """
+    found = []
     for glance in fresh.glances:
         with look(model, glance.call, {}) as seen:
-            for head in glance.heads:
-                moved = seen.outputs[head.place].detach().to(head.output.dtype)
-                apart = head.likelihood.divergence(head.output, moved, head.evidence.share)
-                total += float(apart) * head.likelihood.weight * glance.call.samples / weight
+            found.append([seen.outputs[head.place].detach().to(head.output.dtype) for head in glance.heads])
+    return found
+
+
+def _divergence(model: nn.Module, fresh: Fresh, unmoved: list[list[Tensor]]) -> float:
+    total = 0.0
+    weight = sum(glance.call.samples for glance in fresh.glances)
+    for glance, before, after in zip(fresh.glances, unmoved, _outputs(model, fresh), strict=True):
+        for head, output, moved in zip(glance.heads, before, after, strict=True):
+            apart = head.likelihood.divergence(output, moved, head.evidence.share)
+            total += float(apart) * head.likelihood.weight * glance.call.samples / weight
     return total if total == total else float("inf")

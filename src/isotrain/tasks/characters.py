@@ -33,6 +33,8 @@ LITTLE = 300_000
 """Symbols to learn from, below which the net is the smaller one."""
 SHOWN = 160
 """Symbols written to show what a net has learned."""
+READ = 140
+"""Symbols read for the picture of what units do."""
 OPTIONS: dict[str, Allowed] = {
     "bytes": Choice(False, True),
     "length": Range(8, 4096, whole=True),
@@ -75,7 +77,7 @@ class Characters(Task):
     def plan(cls, dataset: Dataset, options: Mapping[str, Any]) -> Card:
         """The card of a text.
 
-        Options: `bytes` (false), `length` of a stretch (128), `cell` ("lstm", "gru", "rnn"), `embedded` (64), `hidden`
+        Options: `bytes` (false), `length` of a stretch (64), `cell` ("lstm", "gru", "rnn"), `embedded` (64), `hidden`
         (512; 256 for less than 300,000 symbols), `layers` (1), `dropout` (0.1; between layers and before the last).
 
         Raises:
@@ -84,7 +86,7 @@ class Characters(Task):
         """
         length = sum(len(sample.text) - 1 for sample in dataset.train)
         usual = {
-            "bytes": False, "length": 128, "cell": "lstm", "embedded": 64, "hidden": 256 if length < LITTLE else 512,
+            "bytes": False, "length": 64, "cell": "lstm", "embedded": 64, "hidden": 256 if length < LITTLE else 512,
             "layers": 1, "dropout": 0.1,
         }  # fmt: skip
         card = settled(cls.name, OPTIONS, usual, options)
@@ -228,7 +230,9 @@ class Characters(Task):
         """What its units and gates do while it reads the beginning of the held-out text."""
         from isotrain.tasks.gates_plot import gates_picture
 
-        return {"gates": gates_picture(net, self.symbols, shelf.samples[0].text)}
+        assert isinstance(net, CharacterNet), "the net is this task's"
+        text = shelf.samples[0].text + "".join(sample.text[1:] for sample in shelf.samples[1:3])
+        return {"gates": gates_picture(net, self.symbols, text[:READ])}
 
     def example(self) -> tuple[Tensor, ...]:
         """Two rows of four symbols, nothing read before."""
