@@ -45,7 +45,7 @@ RECIPES: dict[str, Plan] = {
     "landmarks": Plan(epochs=100, batch=32),
     "faces": Plan(epochs=60, batch=64),
     "characters": Plan(epochs=20, batch=32),
-    "translate": Plan(epochs=20, batch=64),
+    "translate": Plan(epochs=12, batch=64),
     "caption": Plan(epochs=30, batch=32),
 }
 
