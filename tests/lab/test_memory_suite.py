@@ -170,6 +170,10 @@ def test_it_resumes(tmp_path):
     assert {row["chrono"] for row in found.rows["adding"]} == {True, False}
     again = remember(tmp_path, **options)
     assert again.rows == found.rows and (tmp_path / "adding.json").stat().st_mtime_ns == before
+    with_it = remember(tmp_path, **options, chrono=True)
+    assert [(row["chrono"], row["lengths"]) for row in with_it.rows["adding"]] == [
+        (True, found.rows["adding"][0]["lengths"])
+    ]
 
 
 @pytest.mark.parametrize("asked", [{"problems": ["coppy"]}, {"optimizers": ["adm"]}, {"cells": ["grU"]}])

@@ -109,6 +109,7 @@ def remember(
     optimizers: Sequence[str] = (),
     cells: Sequence[str] = (),
     lengths: Sequence[int] = (),
+    chrono: bool | None = None,
     seeds: int = 1,
     steps: int | None = None,
     quick: bool = False,
@@ -123,8 +124,9 @@ def remember(
         folder: where the runs are kept, a file a problem.
         problems: of copy, adding, xor, brackets; all when empty.
         optimizers: of isotrain, adam, sgd; all when empty.
-        cells: of rnn, lstm, gru; all when empty. Those with gates run with chrono initialisation and without.
+        cells: of rnn, lstm, gru; all when empty.
         lengths: T; 24, 48, 100 and 200 when empty. A length is tried once the next shorter one is solved.
+        chrono: whether the cells with gates begin with chrono initialisation; with and without when None.
         seeds: runs of each optimizer at the best of its rates. The rates are tried on the first seed.
         steps: most of each run; 3,000 when None.
         quick: two problems, cells and optimizers, small nets, short lengths, few steps.
@@ -155,9 +157,9 @@ def remember(
         for length in wanted:
             PROBLEMS[name].check(length)
     ways = tuple(
-        Way(cell, chrono, optimizer)
+        Way(cell, begun, optimizer)
         for cell in cells or (QUICK_CELLS if quick else ("rnn", "lstm", "gru"))
-        for chrono in ((False,) if cell == "rnn" else (True, False))
+        for begun in ((False,) if cell == "rnn" else (True, False) if chrono is None else (chrono,))
         for optimizer in optimizers or (QUICK_OPTIMIZERS if quick else RATES)
     )
     plan = Plan(chosen, ways, wanted, seeds, steps, hidden, batch)

@@ -1,0 +1,100 @@
+"""Memory, shown at the figure's lengths; the table is written to reports/memory-DATE.md.
+
+    .venv/bin/python benchmarks/memory.py            what is not there yet; reckoned at an hour and a half of one core
+    .venv/bin/python benchmarks/memory.py --quick    a look at whether it runs: short, small, its report printed alone
+
+GRU and LSTM with chrono initialisation, and a plain recurrent net beside them at equal steps, on adding with T = 400
+and copy with T = 200. Runs are kept in runs/memory: a run that was made is told again, not made again. Times are of one
+core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from dataclasses import dataclass
+
+from isotrain.lab.suite.memory import remember
+from isotrain.lab.suite.memory_report import Memories, cell, named
+from machine import REPORTS, ROOT, described, heading, table
+
+RUNS = ROOT / "runs" / "memory"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One row of the issue's table."""
+
+    problem: str
+    length: int
+    hidden: int
+    batch: int
+    steps: int
+
+    def made(self, quick: bool) -> Memories:
+        length, steps, hidden = (8, 100, 8) if quick else (self.length, self.steps, self.hidden)
+        return remember(
+            RUNS / f"{self.problem}{'-quick' * quick}",
+            [self.problem],
+            ["isotrain", "adam"],
+            ["gru", "lstm", "rnn"],
+            [length],
+            chrono=True,
+            steps=steps,
+            hidden=hidden,
+            batch=self.batch,
+            workers=1,
+        )
+
+
+FIGURES = (Figure("adding", 400, 64, 32, 4000), Figure("copy", 200, 128, 64, 8000))
+
+
+def rows(figure: Figure, found: Memories) -> list[list[str]]:
+    return [
+        [figure.problem, str(length), named(row), cell(outcome)[0], f"{outcome['loss'] or float('nan'):.3g}"]
+        for row in found.rows[figure.problem]
+        for length, outcome in row["lengths"].items()
+    ]
+
+
+def aims(figure: Figure, found: Memories) -> str:
+    """Whether the figure is reached, by any of the optimizers."""
+    solved = {
+        row["cell"]
+        for row in found.rows[figure.problem]
+        if any(outcome["steps"] is not None for outcome in row["lengths"].values())
+    }
+    told = ", ".join(f"{one} {'solved' if one in solved else 'not solved'}" for one in ("gru", "lstm", "rnn"))
+    reached = "Reached" if {"gru", "lstm"} <= solved else "Not reached"
+    return f"{reached}: {figure.problem}, T = {figure.length}: {told}."
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a look at whether it runs")
+    quick = parser.parse_args().quick
+    facts, began = described(), time.time()
+    made = [(figure, figure.made(quick)) for figure in FIGURES]
+    parts = [heading("Memory, shown", facts)]
+    parts += [f"- {aims(figure, found)}" for figure, found in made]
+    parts.append("\n" + table(HEAD, [row for figure, found in made for row in rows(figure, found)]))
+    for figure, found in made:
+        told = found.problems[figure.problem]
+        kept = "; ".join(f"{name}: {value}" for name, value in found.facts.items() if name not in ("folder", "most"))
+        parts.append(
+            f"\n**{figure.problem}**: {told['title']}. Solved: {told['goal']}. "
+            f"Best guess without memory: {told['baseline']:.4g}. {kept}."
+        )
+    text = "\n".join(parts) + "\n"
+    print(text)
+    print(f"made in {(time.time() - began) / 60:.1f} min", file=sys.stderr)
+    if not quick:
+        (REPORTS / f"memory-{facts['date']}.md").write_text(text)
+
+
+HEAD = ["problem", "T", "net and optimizer", "solved at", "loss held out"]
+
+if __name__ == "__main__":
+    main()
