@@ -109,7 +109,6 @@ def remember(
     optimizers: Sequence[str] = (),
     cells: Sequence[str] = (),
     lengths: Sequence[int] = (),
-    chrono: bool | None = None,
     seeds: int = 1,
     steps: int | None = None,
     quick: bool = False,
@@ -117,6 +116,7 @@ def remember(
     batch: int = BATCH,
     workers: int | None = None,
     progress: bool = True,
+    chrono: bool | None = None,
 ) -> Memories:
     """Make the runs that are missing in `folder` and sum up all of them. Interrupt it and start it again at will.
 
@@ -126,7 +126,6 @@ def remember(
         optimizers: of isotrain, adam, sgd; all when empty.
         cells: of rnn, lstm, gru; all when empty.
         lengths: T; 24, 48, 100 and 200 when empty. A length is tried once the next shorter one is solved.
-        chrono: whether the cells with gates begin with chrono initialisation; with and without when None.
         seeds: runs of each optimizer at the best of its rates. The rates are tried on the first seed.
         steps: most of each run; 3,000 when None.
         quick: two problems, cells and optimizers, small nets, short lengths, few steps.
@@ -134,6 +133,7 @@ def remember(
         batch: sequences of a step.
         workers: processes; one for each core when None.
         progress: show a bar when stderr is a terminal.
+        chrono: whether the cells with gates begin with chrono initialisation; with and without when None.
 
     Raises:
         UnknownName: no such problem, optimizer or cell.
