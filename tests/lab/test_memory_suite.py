@@ -11,13 +11,13 @@ import torch
 
 from isotrain.data.synthetic.memory import PROBLEMS
 from isotrain.errors import BadOption, UnknownName
-from isotrain.lab.suite.memory import RATES, Plan, remember
+from isotrain.lab.suite.memory import RATES, Plan, _at_rates, remember
 from isotrain.lab.suite.memory_report import summed
 from isotrain.lab.suite.memory_runs import EVERY, Asked, MemoryEntry, MemoryKey, MemoryResults, Way, run
 
 GRU = Way("gru", True, "isotrain")
 RNN = Way("rnn", False, "adam")
-PLAN = Plan(("adding",), (GRU, RNN), (8, 16), seeds=2, steps=400, hidden=8, batch=16)
+PLAN = Plan(("adding",), (GRU, RNN), RATES, (8, 16), seeds=2, steps=400, hidden=8, batch=16)
 
 
 def entry(key: MemoryKey, solved_at: int | None = None, loss: float = 0.2) -> MemoryEntry:
@@ -160,9 +160,15 @@ def test_some_seeds_solved_and_some_diverged(tmp_path):
     assert math.isclose(worst.problems["adding"]["baseline"], 1 / 6)
 
 
+def test_a_rate_of_ones_own():
+    assert _at_rates("adam@0.01") == ("adam", (0.01,)) and _at_rates("sgd") == ("sgd", RATES["sgd"])
+    with pytest.raises(BadOption, match="isotrain has none"):
+        _at_rates("isotrain@0.1")
+
+
 def test_it_resumes(tmp_path):
     options = {
-        "problems": ["adding"], "optimizers": ["adam"], "cells": ["gru"], "lengths": [8], "steps": 50, "hidden": 4,
+        "problems": ["adding"], "optimizers": ["adam@0.01"], "cells": ["gru"], "lengths": [8], "steps": 50, "hidden": 4,
         "batch": 8, "workers": 1, "progress": False,
     }  # fmt: skip
     found = remember(tmp_path, **options)
@@ -182,7 +188,9 @@ def test_unknown_names(tmp_path, asked):
         remember(tmp_path, **asked, progress=False)
 
 
-@pytest.mark.parametrize("asked", [{"seeds": 0}, {"batch": 1}, {"lengths": [4]}, {"steps": -1}])
+@pytest.mark.parametrize(
+    "asked", [{"seeds": 0}, {"batch": 1}, {"lengths": [4]}, {"steps": -1}, {"optimizers": ["adam@-1"]}]
+)
 def test_numbers_out_of_range(tmp_path, asked):
     with pytest.raises(BadOption):
         remember(tmp_path, **asked, progress=False)

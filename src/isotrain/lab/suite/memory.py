@@ -40,6 +40,7 @@ class Plan:
     Attributes:
         problems: their names.
         ways: cells, with and without chrono, by optimizers.
+        rates: that each optimizer is run at.
         lengths: in order.
         seeds: runs at the best rate.
         steps: most of each.
@@ -49,6 +50,7 @@ class Plan:
 
     problems: tuple[str, ...]
     ways: tuple[Way, ...]
+    rates: dict[str, tuple[float, ...]]
     lengths: tuple[int, ...]
     seeds: int
     steps: int
@@ -64,7 +66,7 @@ class Plan:
     @property
     def most(self) -> int:
         """Runs there are if every length is solved."""
-        each = sum(len(RATES[way.optimizer]) + self.seeds - 1 for way in self.ways)
+        each = sum(len(self.rates[way.optimizer]) + self.seeds - 1 for way in self.ways)
         return len(self.problems) * len(self.lengths) * each
 
     def missing(self, results: MemoryResults) -> Iterator[MemoryKey]:
@@ -79,7 +81,7 @@ class Plan:
 
     def found(self, results: MemoryResults, problem: str, way: Way, length: int) -> list[MemoryEntry]:
         """The runs there are at the best rate, seed 0 first; empty while a rate is missing."""
-        tried = [results.known(self.key(problem, way, length, rate, 0)) for rate in RATES[way.optimizer]]
+        tried = [results.known(self.key(problem, way, length, rate, 0)) for rate in self.rates[way.optimizer]]
         made = [entry for entry in tried if entry is not None]
         if len(made) < len(tried):
             return []
@@ -90,7 +92,7 @@ class Plan:
     def _wanted(
         self, results: MemoryResults, problem: str, way: Way, length: int
     ) -> list[tuple[MemoryKey, MemoryEntry | None]]:
-        keys = [self.key(problem, way, length, rate, 0) for rate in RATES[way.optimizer]]
+        keys = [self.key(problem, way, length, rate, 0) for rate in self.rates[way.optimizer]]
         made = self.found(results, problem, way, length)
         if made:
             keys += [self.key(problem, way, length, made[0].key.rate, seed) for seed in range(1, self.seeds)]
@@ -123,7 +125,7 @@ def remember(
     Args:
         folder: where the runs are kept, a file a problem.
         problems: of copy, adding, xor, brackets; all when empty.
-        optimizers: of isotrain, adam, sgd; all when empty.
+        optimizers: of isotrain, adam, sgd; all when empty. At a rate of one's own after an @: `adam@3e-3`.
         cells: of rnn, lstm, gru; all when empty.
         lengths: T; 24, 48, 100 and 200 when empty. A length is tried once the next shorter one is solved.
         seeds: runs of each optimizer at the best of its rates. The rates are tried on the first seed.
@@ -139,11 +141,8 @@ def remember(
         UnknownName: no such problem, optimizer or cell.
         BadOption: a number is outside its range.
     """
-    for kind, asked, known in (
-        ("problem", problems, PROBLEMS),
-        ("optimizer", optimizers, RATES),
-        ("cell", cells, CELLS),
-    ):
+    rates = dict(_at_rates(one) for one in optimizers or (QUICK_OPTIMIZERS if quick else RATES))
+    for kind, asked, known in (("problem", problems, PROBLEMS), ("cell", cells, CELLS)):
         for name in asked:
             if name not in known:
                 raise UnknownName(kind, name, known)
@@ -160,9 +159,9 @@ def remember(
         Way(cell, begun, optimizer)
         for cell in cells or (QUICK_CELLS if quick else ("rnn", "lstm", "gru"))
         for begun in ((False,) if cell == "rnn" else (True, False) if chrono is None else (chrono,))
-        for optimizer in optimizers or (QUICK_OPTIMIZERS if quick else RATES)
+        for optimizer in rates
     )
-    plan = Plan(chosen, ways, wanted, seeds, steps, hidden, batch)
+    plan = Plan(chosen, ways, rates, wanted, seeds, steps, hidden, batch)
     results = MemoryResults(Path(folder))
     with progress_bar("memory", plan.most, progress) as part:
         make_missing(results, lambda: plan.missing(results), _begin, workers, part)
@@ -172,7 +171,7 @@ def remember(
         "steps": f"{steps} at most",
         "seeds": seeds,
         "checked": f"every {EVERY} steps, on {HELD_OUT} sequences held out",
-        "rates": "; ".join(f"{o}: {_rates(RATES[o])}" for o in dict.fromkeys(way.optimizer for way in ways)),
+        "rates": "; ".join(f"{name}: {_told(given)}" for name, given in rates.items()),
         "gradients": f"clipped to a norm of {CLIP:g} for Adam and SGD",
         "folder": str(folder),
     }
@@ -192,5 +191,23 @@ def _run(key: Key) -> Entry:
     return run(key)
 
 
-def _rates(rates: Sequence[float]) -> str:
-    return "none" if rates == (0.0,) else "the better of " + " and ".join(f"{rate:g}" for rate in rates)
+def _at_rates(asked: str) -> tuple[str, tuple[float, ...]]:
+    """An optimizer, and its rates or the one that was asked for."""
+    name, _, given = asked.partition("@")
+    if name not in RATES:
+        raise UnknownName("optimizer", name, RATES)
+    if not given:
+        return name, RATES[name]
+    try:
+        rate = float(given)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate < math.inf or RATES[name] == (0.0,):
+        raise BadOption(f"{asked!r}: a rate is a positive number, as in 'adam@3e-3', and isotrain has none.")
+    return name, (rate,)
+
+
+def _told(rates: Sequence[float]) -> str:
+    if len(rates) > 1:
+        return "the better of " + " and ".join(f"{rate:g}" for rate in rates)
+    return f"{rates[0]:g}" if rates[0] else "none"
