@@ -30,7 +30,7 @@ CHECKS = (3, 20)
 SPENT = 0.04
 """Share of the samples' way through the net, there and back, that scoring the averages may take on top."""
 SAVED_EVERY = 60.0
-"""Seconds between two checkpoints."""
+"""Seconds between two checkpoints, and two looks at what the net says."""
 BAR = 1000
 """Parts of the progress bar: of the steps or of the minutes allowed, whichever will be over first."""
 NORMED = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -122,9 +122,9 @@ class Training:
                 score = None
                 if self.done in checks and len(self.judges):
                     score = min(self.check().values())
-                    part.say(self._show())
                 self.curve.append((self.done, self.done / self.batches.epoch, self.seconds, loss, score))
                 if self.done in checks or time.monotonic() - saved > SAVED_EVERY:
+                    part.say(self._show())
                     self.save()
                     saved = time.monotonic()
                 reached = round(BAR * min(1, max(self.done / self.steps, self.seconds / limit)))
@@ -185,7 +185,7 @@ class Training:
     def _show(self) -> str:
         """What the net says by now, also written into the run folder, after what it said before."""
         self.net.eval()
-        words = self.task.shown(self.net, self.judges)
+        words = self.task.shown(self.net, self.judges if len(self.judges) else self.batches.shelf)
         self.net.train()
         if words:
             words = f"Step {self.done}, epoch {self.done / self.batches.epoch:.1f}:\n{words}\n"
@@ -235,6 +235,7 @@ class Training:
         if len(self.judges):
             if not self.curve or self.curve[-1][-1] is None:
                 self.check()  # stopped between two of them
+                self._show()
             kept = self.averages.settle()
         else:
             if self.averages.taken:
