@@ -192,8 +192,12 @@ class Caption(PictureTask):
         told = []
         for best in found:
             captions = [
-                {"caption": self.symbols.decode(one.symbols), "score": one.score, "mean": one.mean} for one in best
-            ]
+                {
+                    "caption": self.symbols.decode(one.symbols), "score": one.score, "mean": one.mean,
+                    "words": [self.symbols.decode([symbol]) for symbol in one.symbols],
+                }
+                for one in best
+            ]  # fmt: skip
             told.append((captions, best[0].attention))
         return told
 
@@ -205,7 +209,7 @@ class Caption(PictureTask):
         search = search or Search()
         shown = fitted(picture, self.card["channels"], *[self.card["size"]] * 2)
         ((captions, share_ts),) = self._say(net, shown.unsqueeze(0), search)
-        answer: dict[str, Any] = {"caption": captions[0]["caption"], "score": captions[0]["score"]}
+        answer: dict[str, Any] = {name: captions[0][name] for name in ("caption", "score", "words")}
         if search.n_best > 1:
             answer["captions"] = captions
         heat = None
@@ -219,7 +223,7 @@ class Caption(PictureTask):
         from isotrain.tasks.attention_plot import caption_picture
 
         assert prediction.heat is not None
-        words = [self.symbols.decode([number]) for number in self.symbols.encode(prediction.answer["caption"])]
+        words = prediction.answer["words"]
         shown = fitted(picture, self.card["channels"], *[self.card["size"]] * 2)
         return caption_picture(shown, words, prediction.heat[: len(words)])
 

@@ -29,8 +29,6 @@ IGNORED = -100
 """Label of a place beyond the end of a text."""
 ROWS = 16
 """Rows that a text is read in when it is scored, at most."""
-LITTLE = 300_000
-"""Symbols to learn from, below which the net is the smaller one."""
 SHOWN = 160
 """Symbols written to show what a net has learned."""
 READ = 140
@@ -78,15 +76,14 @@ class Characters(Task):
         """The card of a text.
 
         Options: `bytes` (false), `length` of a stretch (64), `cell` ("lstm", "gru", "rnn"), `embedded` (64), `hidden`
-        (512; 256 for less than 300,000 symbols), `layers` (1), `dropout` (0.1; between layers and before the last).
+        (256), `layers` (1), `dropout` (0.1; between layers and before the last).
 
         Raises:
             BadData: the text has one symbol alone.
             BadOption: an option is unknown or outside its range.
         """
-        length = sum(len(sample.text) - 1 for sample in dataset.train)
         usual = {
-            "bytes": False, "length": 64, "cell": "lstm", "embedded": 64, "hidden": 256 if length < LITTLE else 512,
+            "bytes": False, "length": 64, "cell": "lstm", "embedded": 64, "hidden": 256,
             "layers": 1, "dropout": 0.1,
         }  # fmt: skip
         card = settled(cls.name, OPTIONS, usual, options)

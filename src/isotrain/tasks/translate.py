@@ -26,7 +26,7 @@ from isotrain.nets.writing import Written
 from isotrain.progress import Tick
 from isotrain.tasks.base import Batch, Card, Likelihoods, Scores, Task
 from isotrain.tasks.options import Allowed, Choice, Range, settled
-from isotrain.tasks.scores.translation import translation_scores
+from isotrain.tasks.scores.translation import require, translation_scores
 from isotrain.tasks.sentences import Search, begun, next_loss, searched
 
 POOL = 50
@@ -80,7 +80,9 @@ class Translate(Task):
         Raises:
             BadData: there are no sentences, or all are longer than `longest`.
             BadOption: an option is unknown or outside its range.
+            MissingExtra: tokenizers or sacrebleu is not there.
         """
+        require()
         usual = {
             "vocabulary": 4000, "longest": 100, "cell": "lstm", "attention": "dot", "embedded": 192, "hidden": 192,
             "dropout": 0.3,
@@ -191,7 +193,7 @@ class Translate(Task):
         shares = None if hypothesis.attention is None else hypothesis.attention[:, :length]
         return Translation(
             self.target.decode(hypothesis.symbols), hypothesis.score, hypothesis.mean,
-            named(self.target, [*hypothesis.symbols, END]), shares,
+            named(self.target, [*hypothesis.symbols, *[END] * hypothesis.ended]), shares,
         )  # fmt: skip
 
     def shown(self, net: nn.Module, shelf: Shelf[Any]) -> str:
@@ -230,7 +232,7 @@ class Translation:
         text: in words.
         score: what the search went by: log-probability over a power of the length.
         mean: log-probability of a piece on average, nats.
-        pieces: written, the end included.
+        pieces: written, the end included if it came.
         attention: [pieces, source pieces and end], shares of one.
     """
 
