@@ -47,6 +47,8 @@ Batch = Annotated[int, typer.Option(min=1, help="Samples in a minibatch, for dat
 Dtype = Annotated[str, typer.Option(help="Arithmetic: `float64`, `float32`, or `own` for the model's own.")]
 Model = Annotated[str, typer.Argument(metavar="FILE.py:BUILD", help="Your file and the function that makes the model.")]
 SUITES = ("standard", "memory")
+INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
 
 
 def _version(asked: bool) -> None:
@@ -302,13 +304,15 @@ def main() -> None:
     """Run the command; the user's faults end in one line on stderr and exit code 2."""
     try:
         code = app(sys.argv[1:] or ["--help"], prog_name="isotrain", standalone_mode=False)
+        if code == INTERRUPTED:  # typer has caught it
+            raise KeyboardInterrupt
     except IsotrainError as error:
         code = _refuse(str(error))
     except TYPED_WRONG as error:
         code = _refuse(f"{error.format_message()} See isotrain --help.")
     except (KeyboardInterrupt, typer.Abort):
         print("isotrain: interrupted.", file=sys.stderr)
-        code = 130
+        code = INTERRUPTED
     except BrokenPipeError:  # the reader of our stdout went away (`| head`), which is no fault of anyone's
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0

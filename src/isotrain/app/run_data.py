@@ -34,8 +34,8 @@ TWINS: dict[str, tuple[str, str, tuple[int, int, int]]] = {
 """
 HELD_OUT, HELD_OUT_OF = 0.1, {"translate": 0.05}
 """Share of the samples held out, where the data has no such part of its own."""
-LENGTH = 128
-"""Of the stretches of a text, as the task plans it where nothing else is asked for."""
+LENGTH = 64
+"""Symbols of the stretches of a text where nothing else is asked for: it is cut before the task sees it."""
 NO_OPTIONS = ("train", "held_out", "test", "tick")
 SPLITS = {"held-out": "held_out", "test": "test", "train": "train"}
 
@@ -78,6 +78,8 @@ class Asked:
             raise BadOption("--held-out: the last tenth of a text is, half of it to choose by, half of it to test on.")
         if held_out is not None and named.val is not None:
             raise BadOption(f"--held-out {held_out:g} and --val-source {named.val[0]}: one of them.")
+        if task == "characters":  # the same for the text and for the task, also when a later version would choose anew
+            options = {"length": LENGTH, **options}
         share = HELD_OUT_OF.get(task, HELD_OUT) if held_out is None else held_out
         return cls(named.data, share, seed, options, named.beside, named.val)
 
@@ -122,7 +124,7 @@ class Asked:
         return open_dataset(self.data, need, held_out=self.held_out, seed=self.seed)
 
     def _length(self) -> int:
-        """Of the stretches of a text: the task says what it may be, but the text is cut before the task sees it."""
+        """Of the stretches of a text, as far as it is one that the task takes."""
         from isotrain.tasks.characters import OPTIONS
 
         return int(OPTIONS["length"].checked("length", self.options.get("length", LENGTH)))
