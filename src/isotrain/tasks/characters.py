@@ -76,15 +76,15 @@ class Characters(Task):
         """The card of a text.
 
         Options: `bytes` (false), `length` of a stretch (64), `cell` ("lstm", "gru", "rnn"), `embedded` (64), `hidden`
-        (384), `layers` (1), `dropout` (0.2; between layers and before the last).
+        (256), `layers` (1), `dropout` (0.1; between layers and before the last).
 
         Raises:
             BadData: the text has one symbol alone.
             BadOption: an option is unknown or outside its range.
         """
         usual = {
-            "bytes": False, "length": 64, "cell": "lstm", "embedded": 64, "hidden": 384,
-            "layers": 1, "dropout": 0.2,
+            "bytes": False, "length": 64, "cell": "lstm", "embedded": 64, "hidden": 256,
+            "layers": 1, "dropout": 0.1,
         }  # fmt: skip
         card = settled(cls.name, OPTIONS, usual, options)
         every = [s.text for part in (dataset.train, dataset.held_out, dataset.test) for s in part]

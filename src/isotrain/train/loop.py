@@ -162,6 +162,9 @@ class Training:
             self.optimizer.step()
         except NotFinite as error:
             raise BadData(self._blame(batch, str(error))) from error
+        if self.plan.decay:
+            with torch.no_grad():
+                torch._foreach_mul_([p for p in self.net.parameters() if p.requires_grad], 1 - self.plan.decay)
         self.averages.update()
         self.carried = self.task.carry(batch, output)
         return value
