@@ -36,7 +36,7 @@ def coloured(number: int = 12) -> Dataset:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("caption")
-    outcome = fit(Caption(Caption.plan(coloured(), OPTIONS)), coloured(), RunFolder(folder), Plan(epochs=12, batch=4))
+    outcome = fit(Caption(Caption.plan(coloured(), OPTIONS)), coloured(), RunFolder(folder), Plan(epochs=20, batch=4))
     assert outcome.scores["held-out"]["exact"] == 1.0, outcome.scores
     return folder
 
