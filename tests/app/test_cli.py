@@ -14,6 +14,8 @@ import pytest
 
 from isotrain import __version__
 from isotrain.app.tables import show_contest
+from isotrain.lab.suite import memory
+from isotrain.lab.suite.memory_report import Memories
 from isotrain.lab.suite.problems import PROBLEMS
 from isotrain.lab.suite.standing import Score, Standing
 
@@ -241,3 +243,34 @@ def test_the_contest_is_readable_on_a_narrow_terminal(monkeypatch, capsys):
     out = capsys.readouterr().out
     assert "…" not in out and out.count("1.2e-05") == len(PROBLEMS) and out.count("isotrain-start") == 2
     assert all(name in out for name in PROBLEMS)
+
+
+def remembered(*asked: Any, **more: Any) -> Memories:
+    outcome = {"steps": 450, "seconds": 12.4, "solved": 1, "seeds": 1, "loss": 0.01}
+    rows = [
+        {
+            "cell": "gru",
+            "chrono": True,
+            "optimizer": "adam",
+            "lengths": {"8": outcome, "16": {**outcome, "steps": None}},
+        },
+        {"cell": "gru", "chrono": False, "optimizer": "adam", "lengths": {}},
+    ]
+    told = {"copy": {"title": "symbols of [0, 9]", "goal": "all are right", "baseline": 1.0}}
+    return Memories(told, {"copy": rows}, [f"{asked} {more}"], {})
+
+
+def test_the_memory_suite(isotrain: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "remember", remembered)
+    words = "compare --suite memory --problems copy,xor --cells gru --lengths 16,8 --optimizers adam@3e-3"
+    answer = isotrain(*words.split())
+    assert answer.code == 0, answer.err
+    out = plain(answer.out)
+    assert "copy: symbols of [0, 9]. Solved: all are right." in out
+    assert re.search(r"gru chrono, adam +450 steps, 12 s +not solved, 0.01", out)
+    asked = (Path("runs/memory"), ["copy", "xor"], ["adam@3e-3"], ["gru"], [16, 8], 1, None, False)
+    assert f"{asked} {{'progress': True, 'chrono': None}}" in " ".join(out.split())
+    told = isotrain(*words.split(), "--no-chrono", "--seeds", "2", "--results", "kept", "--json")
+    assert told.json["kind"] == "memory"
+    assert "'chrono': False" in told.json["verdict"][0]
+    assert "PosixPath('kept')" in told.json["verdict"][0]

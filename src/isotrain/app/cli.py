@@ -169,6 +169,14 @@ def compare(
     lengths: Annotated[
         str, typer.Option(help="With --suite memory: steps to remember over, between commas. [default: 24,48,100,200]")
     ] = "",
+    chrono: Annotated[
+        bool | None,
+        typer.Option(
+            "--chrono/--no-chrono",
+            help="With --suite memory: with chrono initialisation alone, or without. [default: both]",
+            show_default=False,
+        ),
+    ] = None,
     results: Annotated[
         Path | None,
         typer.Option(help="With --suite: where its runs are kept, to go on from. [default: runs/contest, runs/memory]"),
@@ -195,10 +203,11 @@ def compare(
         BadOption: neither a file nor a suite is named.
     """
     if suite is not None:
-        _known_suite(suite, cells, lengths)
+        _known_suite(suite, {"--cells": cells, "--lengths": lengths, "--chrono": chrono})
         chosen = _names(problems), _names(optimizers or "")
         if suite == "memory":
-            _memory(chosen, _names(cells), _numbers(lengths), seeds or 1, steps, quick, results, out or [], as_json)
+            ways = _names(cells), _numbers(lengths), chrono
+            _memory(chosen, ways, seeds or 1, steps, quick, results, out or [], as_json)
         else:
             _contest(chosen, seeds or 3, quick, results, out or [], as_json)
         return
@@ -219,11 +228,11 @@ def compare(
         show_compare(result, written)
 
 
-def _known_suite(suite: str, cells: str, lengths: str) -> None:
+def _known_suite(suite: str, memory: dict[str, str | bool | None]) -> None:
     if suite not in SUITES:
         raise UnknownName("suite", suite, SUITES)
-    for name, value in (("--cells", cells), ("--lengths", lengths)):
-        if value and suite != "memory":
+    for name, value in memory.items():
+        if value not in ("", None) and suite != "memory":
             raise BadOption(f"{name} {value} is for --suite memory.")
 
 
@@ -244,8 +253,7 @@ def _contest(
 
 def _memory(
     names: tuple[list[str], list[str]],
-    cells: list[str],
-    lengths: list[int],
+    ways: tuple[list[str], list[int], bool | None],
     seeds: int,
     steps: int | None,
     quick: bool,
@@ -256,7 +264,8 @@ def _memory(
     from isotrain.lab.suite.memory import remember
 
     folder = results or Path("runs/memory")
-    result = remember(folder, *names, cells, lengths, seeds, steps, quick, progress=not as_json)
+    cells, lengths, chrono = ways
+    result = remember(folder, *names, cells, lengths, seeds, steps, quick, progress=not as_json, chrono=chrono)
     written = [result.save(path) for path in out]
     if as_json:
         _print_json(result)

@@ -130,7 +130,7 @@ def _announce(task: str, asked: Asked, dataset: Dataset) -> None:
     classes = "" if task in SAMPLES else f"{len(dataset.classes)} classes; "
     print(f"{what}; {classes}{sizes}.", file=sys.stderr)
     for note in dataset.notes:
-        print(note, file=sys.stderr)
+        print(f"{note[:1].upper()}{note[1:].removesuffix('.')}.", file=sys.stderr)
 
 
 def _clear(folder: RunFolder) -> None:
