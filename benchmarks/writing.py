@@ -31,7 +31,7 @@ def nats(most: float) -> Callable[[Answers], tuple[str, bool]]:
 
 
 def bleu(answers: Answers) -> tuple[str, bool]:
-    scores, minutes = answers[1]["scores"]["test"], answers[0]["seconds"] / 60
+    (scores,), minutes = answers[1]["scores"].values(), answers[0]["seconds"] / 60
     words = f"BLEU {scores['bleu']:.1f}, chrF {scores['chrf']:.1f} ({scores['bleu_signature']}); {minutes:.0f} min"
     return words, scores["bleu"] >= 30 and minutes <= 75
 

@@ -201,7 +201,7 @@ def test_golden_curves_of_the_default_do_not_part_in_1000_steps(net: str, seed: 
 
 @pytest.mark.parametrize("shape", ["quasi-diagonal", "polar"])
 def test_a_gru_recoded_parts_no_faster_than_one_with_other_roundings(shape: str) -> None:
-    """Its training amplifies any difference: weights that differ by one rounding tell how much is none of the metric's."""
+    """Its training amplifies any difference: how much, weights that differ by one rounding tell."""
     model, x, labels = problem("gru", False, 0)
     changed = apply("sigmoid+input-affine", model, x, 1)
     rounded, _, _ = problem("gru", False, 0)

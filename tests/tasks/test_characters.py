@@ -124,5 +124,5 @@ def test_what_is_refused() -> None:
     with pytest.raises(BadOption, match="bytes=1"):
         Characters.plan(stretches(), {"bytes": 1})
     made = task()
-    with pytest.raises(BadOption, match="'€'.*--bytes"):
+    with pytest.raises(BadOption, match=r"'€'.*--bytes"):
         next(made.write(made.net(), "the €", torch.Generator()))
