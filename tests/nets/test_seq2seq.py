@@ -96,9 +96,7 @@ def test_a_captioner_knows_where_things_are() -> None:
     flat = torch.full((1, 3, 32, 32), 0.5)
     places = net.encoder(flat)
     assert places.shape == (1, 64, 8)
-    assert (
-        float((places[0, 36] - places[0, 27]).detach().abs().max()) > 1e-3
-    )  # far from the edges
+    assert float((places[0, 36] - places[0, 27]).detach().abs().max()) > 1e-3  # far from the edges
     assert not open_places(places).any()
 
 
