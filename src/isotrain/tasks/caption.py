@@ -227,6 +227,13 @@ class Caption(PictureTask):
         shown = fitted(picture, self.card["channels"], *[self.card["size"]] * 2)
         return caption_picture(shown, words, prediction.heat[: len(words)])
 
+    def thumbnail(self, picture: Tensor, prediction: Prediction) -> Image:
+        """The picture alone: its caption is written beneath."""
+        from torchvision.transforms.v2.functional import to_pil_image
+
+        shown: Image = to_pil_image(fitted(picture, 3, *[self.card["size"]] * 2))
+        return shown
+
     def shown(self, net: nn.Module, shelf: Shelf[Any]) -> str:
         """Some held-out pictures' captions, and one of their references."""
         places = evenly(range(len(shelf)), SHOWN)

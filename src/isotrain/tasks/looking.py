@@ -44,3 +44,7 @@ class PictureTask(Task):
     @abstractmethod
     def draw(self, picture: Tensor, prediction: Prediction) -> Image:
         """The picture with the prediction drawn on it."""
+
+    def thumbnail(self, picture: Tensor, prediction: Prediction) -> Image:
+        """As `draw`, for a sheet of many: where a drawing would be too small to be read, something plainer."""
+        return self.draw(picture, prediction)

@@ -75,20 +75,25 @@ def sheet(task: PictureTask, net: nn.Module, samples: Sequence[Sample], most: in
     """
     from PIL import Image, ImageDraw, ImageFont
 
-    cells: list[tuple[Image.Image, str]] = []
+    cells: list[tuple[Image.Image, list[str]]] = []
     for sample in evenly(samples, most):
         try:
             picture = read_picture(sample.picture, reduce=True)
         except BadData:
             continue  # the scores have named it, or will; a sheet of examples can do without
         with torch.no_grad():
-            drawn = task.draw(picture, task.predict_sample(net, picture, sample))
-        cells.append((fitted(drawn, CELL), _caption(task, sample)))
+            prediction = task.predict_sample(net, picture, sample)
+            drawn = task.thumbnail(picture, prediction)
+        said = [f"says: {prediction.answer['caption']}"] if sample.said else []
+        cells.append((fitted(drawn, CELL), [*said, _caption(task, sample)]))
     if not cells:
         return None
     columns = min(COLUMNS, len(cells))
-    told = [textwrap.wrap(words, WIDE, max_lines=2, placeholder="…") or [""] for _, words in cells]
-    caption = CAPTION + (LINE if any(len(lines) > 1 for lines in told) else 0)
+    told = [
+        [line for words in said for line in textwrap.wrap(words, WIDE, max_lines=2, placeholder="…")]
+        for _, said in cells
+    ]
+    caption = CAPTION + LINE * (max(1, *map(len, told)) - 1)
     page = Image.new("RGB", (columns * (CELL + 8) + 8, -(-len(cells) // columns) * (CELL + caption + 8) + 8), "white")
     pen, font = ImageDraw.Draw(page), ImageFont.load_default(13)
     for place, (cell, _) in enumerate(cells):
