@@ -18,9 +18,7 @@ LENGTH, BEAM, PENALTY, N_BEST = 500, 5, 1.0, 1
 
 def predict(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder that `isotrain train` left.")],
-    pictures: Annotated[
-        list[Path] | None, typer.Argument(metavar="PICTURE...", help="Files, or folders of them.")
-    ] = None,
+    pictures: Annotated[list[Path] | None, typer.Argument(metavar="PICTURE", help="Files, or folders of them.")] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for drawings and predictions.json. [default: RUN/predictions]")
     ] = None,

@@ -19,7 +19,7 @@ Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder that `isotr
 Data = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="DATA...",
+        metavar="DATA",
         help="Folder of labelled pictures, a text, ...: as for `train`; or a name of `isotrain data list`.",
     ),
 ]
@@ -50,7 +50,7 @@ def train(
     data: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="DATA...",
+            metavar="DATA",
             help="Folder of labelled pictures (of `caption` also the file of captions), a text, or a table of "
             "sentences and translations; the format is found out. Left out: generated data, to try it.",
         ),
@@ -68,7 +68,9 @@ def train(
     optimizer: Annotated[
         str | None, typer.Option(help="`riemannian`, or another by name: `adam`, `sgd@0.1`. [default: riemannian]")
     ] = None,
-    epochs: Annotated[float | None, typer.Option(help="How often to go through the data. [default: 30]")] = None,
+    epochs: Annotated[
+        float | None, typer.Option(help="How often to go through the data. [default: the task's]")
+    ] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop after so long, however many epochs are left.")] = None,
     batch: Annotated[int | None, typer.Option(help="Samples in a step. [default: the task's]")] = None,
     seed: Annotated[int | None, typer.Option(help="Draws the net, the batches, what is held out. [default: 0]")] = None,
