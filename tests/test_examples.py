@@ -56,6 +56,10 @@ SAYS = {
         r"'3.log'.*plain=\['3.log'\][\s\S]*held out: ([\d.]+)% right[\s\S]*claims left: unit-permutation",
         lambda share: share > 85,
     ),
+    "online_memory.py": (
+        r"truncated loss ([\d.]+), push.*\nrank-one +loss ([\d.]+), push ([-+][\d.]+)",
+        lambda truncated, rank_one, push: truncated > 1 and rank_one < 0.01 and abs(push + 1 / 6) < 0.02,
+    ),
     "audit_my_model.py": (r"riemannian: the same curve under all (\d+) changes", lambda changes: changes >= 3),
 }
 ARGUMENTS = {"audit_my_model.py": ["10"]}

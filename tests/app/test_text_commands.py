@@ -252,7 +252,12 @@ def test_a_million_characters_come_one_by_one_and_stop_with_what_there_is(isotra
     words = ["predict", "runs/characters", "--length", "1000000", "--prompt", "The"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen([*RUN, *words], env=environment, **streams) as running:
+
+    def listening() -> None:
+        """A shell that runs the tests in the background leaves its children deaf to Ctrl-C."""
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    with subprocess.Popen([*RUN, *words], env=environment, preexec_fn=listening, **streams) as running:
         assert running.stdout is not None
         text = running.stdout.read(1000)  # long before the end
         before = resident(running.pid)

@@ -187,7 +187,7 @@ def test_stepping_down_the_triplet_loss_lowers_it():
 def test_an_epoch_uses_every_face_once_and_puts_mates_together(counts, seed):
     samples = shown(counts)
     task = Faces({"classes": [], "loss": "triplet", "size": 32, "channels": 1})
-    order = task.order(samples, torch.Generator().manual_seed(seed))
+    order = task.order(samples, torch.Generator().manual_seed(seed), 8)
     assert sorted(order) == list(range(len(samples)))
     people = [samples[place].labels[0] for place in order]
     pairs, at = 0, 0
@@ -195,13 +195,13 @@ def test_an_epoch_uses_every_face_once_and_puts_mates_together(counts, seed):
         together = people[at] == people[at + 1]
         pairs, at = pairs + together, at + (2 if together else 1)
     assert pairs >= sum(count // 2 for count in counts)
-    assert order == task.order(samples, torch.Generator().manual_seed(seed))
+    assert order == task.order(samples, torch.Generator().manual_seed(seed), 8)
 
 
 def test_lone_faces_are_strewn_between_the_pairs():
     samples = shown([2] * 40 + [1] * 20)
     task = Faces({"classes": [], "loss": "contrastive", "size": 32, "channels": 1})
-    order = task.order(samples, torch.Generator().manual_seed(0))
+    order = task.order(samples, torch.Generator().manual_seed(0), 8)
     alone = [at for at, place in enumerate(order) if samples[place].labels[0] >= 40]
     assert all(len([at for at in alone if start <= at < start + 25]) >= 2 for start in (0, 25, 50, 75))
 
@@ -209,7 +209,7 @@ def test_lone_faces_are_strewn_between_the_pairs():
 def test_losses_by_person_go_through_at_random():
     samples = shown([2] * 50)
     task = Faces({"classes": [], "loss": "softmax", "size": 32, "channels": 1})
-    order = task.order(samples, torch.Generator().manual_seed(0))
+    order = task.order(samples, torch.Generator().manual_seed(0), 8)
     assert sorted(order) == list(range(100))
     assert sum(order[at] // 2 == order[at + 1] // 2 for at in range(99)) < 8
 
@@ -221,7 +221,7 @@ def test_batches_ask_the_task_for_the_order_of_each_epoch():
     assert batches.epoch == 5
     for epoch in (0, 1, 0):
         places = [place for step in range(5) for place in batches.places(5 * epoch + step)]
-        assert places == task.order(samples, stream(3, 0, epoch))
+        assert places == task.order(samples, stream(3, 0, epoch), 8)
         assert all(places[at] // 2 == places[at + 1] // 2 for at in range(0, 20, 2))
     assert batches.places(0) != batches.places(5)
 

@@ -45,6 +45,7 @@ class Search:
 def begun(next_bt: Tensor) -> Tensor:
     """What is known when the next symbol is to be told: a begin mark, then all but the last.
 
+    >>> import torch
     >>> begun(torch.tensor([[7, 8, 2]]))
     tensor([[1, 7, 8]])
     """
