@@ -102,6 +102,11 @@ def test_writing_hangs_on_the_generator_alone() -> None:
     assert texts[0] == texts[1] != texts[2]
 
 
+def test_one_character_is_enough_of_a_prompt() -> None:
+    made = task()
+    assert len("".join(islice(made.write(made.net().eval(), "t", torch.Generator()), 5))) == 5
+
+
 def test_bytes_write_text() -> None:
     text = "é ü " * 50
     raw = text.encode().decode("latin-1")

@@ -33,7 +33,6 @@ onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("tokenizers")
 SMALL = {"embedded": 16, "hidden": 24}
 LONGEST = 40
-ONE_ROW = pytest.mark.xfail(reason="a state of one row a layer loses its size in the file", strict=True)
 
 
 def learned(task: Task, dataset: Dataset, steps: int, size: int = 32) -> nn.Module:
@@ -67,8 +66,8 @@ def by_torch(net: Any, values_bsf: Tensor, blocked_bs: Tensor) -> list[list[int]
     [
         ("lstm", "dot", 20),
         ("lstm", "additive", 20),
-        pytest.param("gru", "dot", 5, marks=ONE_ROW),
-        pytest.param("rnn", "additive", 5, marks=ONE_ROW),
+        ("gru", "dot", 5),
+        ("rnn", "additive", 5),
     ],
 )
 def test_greedy_translations_are_torchs_piece_for_piece(
@@ -98,7 +97,6 @@ def test_greedy_translations_are_torchs_piece_for_piece(
     assert alone == expected[3]
 
 
-@pytest.mark.xfail(reason="the number of pictures is fixed in the file by the net's places", strict=True)
 def test_greedy_captions_are_torchs_word_for_word(tmp_path: Path) -> None:
     dataset = captioned_dataset(40, 10, 0, size=48)
     task = Caption(Caption.plan(dataset, SMALL | {"net": "resnet8"}))

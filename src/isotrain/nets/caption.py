@@ -55,7 +55,7 @@ class Places(nn.Module):
         y_h1 = torch.linspace(-1, 1, height, dtype=seen_bchw.dtype, device=seen_bchw.device).view(-1, 1)
         x_1w = torch.linspace(-1, 1, width, dtype=seen_bchw.dtype, device=seen_bchw.device).view(1, -1)
         where_2hw = torch.stack([y_h1.expand(height, width), x_1w.expand(height, width)])
-        both_bchw = torch.cat([seen_bchw, where_2hw.expand(len(pictures), -1, -1, -1)], 1)
+        both_bchw = torch.cat([seen_bchw, where_2hw.unsqueeze(0).expand(seen_bchw.shape[0], -1, -1, -1)], 1)
         places_bsf: Tensor = self.project(both_bchw.flatten(2).transpose(1, 2)).relu()
         return places_bsf
 

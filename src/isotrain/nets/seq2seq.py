@@ -174,7 +174,7 @@ class Decoder(nn.Module):
         mean_bf = (values_bsf * open_bs1).sum(1) / open_bs1.sum(1).clamp_min(1)
         first_b1h = self.start(mean_bf).tanh().unsqueeze(1)
         rows = self.lower.rows
-        state_bkh = torch.cat([first_b1h, torch.zeros_like(first_b1h).expand(-1, rows - 1, -1)] * 2, 1)
+        state_bkh = nn.functional.pad(first_b1h, (0, 0, 0, rows - 1)).repeat(1, 2, 1)
         return self.attention.memory(values_bsf, blocked_bs), state_bkh
 
     def forward(self, symbols_bt: Tensor, memory: Memory, state_bkh: Tensor) -> tuple[Tensor, Tensor, Tensor]:

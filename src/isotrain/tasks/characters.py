@@ -204,7 +204,7 @@ class Characters(Task):
         numbers_t = torch.tensor(self.symbols.encode(prompt))
         state_bkh = self._nothing(1)
         with torch.no_grad():
-            for part_t in numbers_t[:-1].split(self.card["length"]):
+            for part_t in numbers_t[:-1].split(self.card["length"]) if len(numbers_t) > 1 else ():
                 _, state_bkh = net(part_t.unsqueeze(0), state_bkh)
 
         def step(symbols_b: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...], None]:
