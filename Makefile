@@ -18,7 +18,7 @@ UV := .tools/uv/bin/uv
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: setup demo test lint budget bench lock clean help
+.PHONY: setup demo test browser lint budget bench lock clean help
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -66,6 +66,12 @@ budget:
 
 test: lint budget  ## everything that checks the project
 	$(BIN)/pytest --numprocesses $(WORKERS)
+
+# Debian's package; playwright drives it. Without it the tests of the page are skipped on a laptop, and fail in CI.
+browser:  ## chromium, for the tests of the web page (Debian, Ubuntu; asks for root)
+	@command -v chromium >/dev/null || { \
+		test "$$(id -u)" = 0 && as= || as=sudo; \
+		$$as apt-get update -qq && $$as apt-get install --yes -qq --no-install-recommends chromium fonts-dejavu-core; }
 
 bench: $(STAMP)  ## step times and the MNIST experiment, dated reports into benchmarks/reports
 	$(BIN)/python benchmarks/steptime.py

@@ -65,7 +65,8 @@ def factorised(points: Tensor) -> Tensor:
     q = torch.linalg.svd(wanted, full_matrices=False).Vh[-1]
     metric = torch.stack([q[[0, 3, 4]], q[[3, 1, 5]], q[[4, 5, 2]]])
     metric = metric * metric.trace().sign()
-    return torch.linalg.solve(torch.linalg.cholesky(metric), shape).mT
+    solved: Tensor = torch.linalg.solve(torch.linalg.cholesky(metric), shape).mT
+    return solved
 
 
 def turned(cameras: Tensor) -> tuple[Tensor, Tensor]:
@@ -125,7 +126,8 @@ def frontal(shape: Tensor, rotations: Tensor) -> Tensor:
     # Landmarks alone cannot tell a face from its hollow mask: noses point out.
     points[:, 2] *= (points[NOSE_TIP, 2] - points[0, 2]).sign()
     left, other = points[list(OUTER_CORNERS)]
-    return (points - (left + other) / 2) / (other[0] - left[0])
+    placed: Tensor = (points - (left + other) / 2) / (other[0] - left[0])
+    return placed
 
 
 def ellipsoid(points: Tensor) -> Tensor:
@@ -133,7 +135,8 @@ def ellipsoid(points: Tensor) -> Tensor:
     places = [*PARTS["jaw"], *PARTS["left brow"], *PARTS["right brow"], *OUTER_CORNERS, 48, 54]
     x, y, z = points[places].unbind(1)
     terms = torch.stack([y * y, z * z, y, z, torch.ones_like(x)], 1)
-    return torch.linalg.lstsq(terms, -(x * x)[:, None]).solution[:, 0]
+    solution: Tensor = torch.linalg.lstsq(terms, -(x * x)[:, None]).solution[:, 0]
+    return solution
 
 
 def added(points: Tensor) -> Tensor:
@@ -179,7 +182,8 @@ def deviations(model: FaceModel, points: Tensor) -> Tensor:
     fit = model.fit(points)
     # Half of the distances of a round Gaussian lie within 1.1774 standard deviations.
     usual = (fit.residuals.norm(dim=-1) / fit.scales[:, None]).median(0).values / 1.1774
-    return (usual + usual[list(MIRRORED)]) / 2
+    symmetric: Tensor = (usual + usual[list(MIRRORED)]) / 2
+    return symmetric
 
 
 def main(

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import cast
 
 import torch
 from shipping import SHIPPED, ship
@@ -26,6 +27,7 @@ from isotrain.faces.aligning import Aligner
 from isotrain.faces.calibration import calibrate
 from isotrain.faces.chain import cutter_of
 from isotrain.faces.embedders import embedder_named
+from isotrain.faces.parts import Alignment
 from isotrain.faces.prepare import crops_of
 from isotrain.faces.protocol import Learned, Training, verify
 from isotrain.faces.recognise import write_calibration
@@ -42,7 +44,7 @@ PAIRS, FOLDS = 40, 10
 """Of each kind in each fold."""
 
 
-def crops(data: str, alignment: str, size: int, kept: Path | None) -> tuple[list[str], list[str], Tensor]:
+def crops(data: str, alignment: Alignment, size: int, kept: Path | None) -> tuple[list[str], list[str], Tensor]:
     """People, pictures' names and crops uint8 [n, 1, size, size] of all pictures with a face."""
     if kept is not None and kept.exists():
         held = torch.load(kept, weights_only=True)
@@ -52,7 +54,7 @@ def crops(data: str, alignment: str, size: int, kept: Path | None) -> tuple[list
         found, skipped = crops_of(dataset.train, cutter_of(Aligner(alignment, size, 1)), part(alignment))
     print(skipped.said())
     people = [dataset.classes[sample.labels[0]] for sample in found]
-    made = torch.stack([sample.picture for sample in found])
+    made = torch.stack([cast(Tensor, sample.picture) for sample in found])
     if kept is not None:
         torch.save({"people": people, "names": [sample.name for sample in found], "crops": made}, kept)
     return people, [sample.name for sample in found], made
@@ -79,15 +81,15 @@ def main() -> None:
     if given.everybody:
         learned, shown = sorted([*learned, *shown]), []
     number = {person: place for place, person in enumerate([*learned, *choosing, *shown])}
-    parts = [
+    own, judging, unseen = (
         [
             Sample(crop, (number[person],), name=name)
             for person, name, crop in zip(people, names, pixels, strict=True)
             if person in set_
         ]
         for set_ in (set(learned), set(choosing), set(shown))
-    ]
-    dataset = Dataset(tuple(number), *parts, source=Path(given.data).name, format="aligned faces")
+    )
+    dataset = Dataset(tuple(number), own, judging, unseen, source=Path(given.data).name, format="aligned faces")
     task = Faces(Faces.plan(dataset, options))
     if not given.score:
         plan = Plan(epochs=given.epochs, batch=64, optimizer=given.optimizer, seed=given.seed)
@@ -95,8 +97,8 @@ def main() -> None:
     outcome = json.loads((given.out / SCORES).read_text(encoding="utf-8"))
     record = {
         "alignment": given.alignment, "optimizer": given.optimizer, "epochs": given.epochs, "steps": outcome["steps"],
-        "seconds": outcome["seconds"], "samples": [len(part) for part in parts], "people": [len(learned), len(choosing),
-        len(shown)], "scores": outcome["scores"], "kept": outcome["kept"],
+        "seconds": outcome["seconds"], "samples": [len(part) for part in (own, judging, unseen)],
+        "people": [len(learned), len(choosing), len(shown)], "scores": outcome["scores"], "kept": outcome["kept"],
     }  # fmt: skip
     _, net, _ = load_run(given.out)
     if shown:

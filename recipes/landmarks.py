@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from shipping import ship
 
+from isotrain.app.named_data import Named
 from isotrain.app.train_command import train
 
 
@@ -32,7 +33,7 @@ def main() -> None:
     chosen = {"epochs": given.epochs, "seed": given.seed, "optimizer": given.optimizer}
     if given.minutes is not None:
         chosen["minutes"] = given.minutes
-    done = train("landmarks", given.data, given.out, chosen, 0.08, {}, resume=False, overwrite=True, quiet=False)
+    done = train("landmarks", Named(given.data), given.out, chosen, 0.08, {}, resume=False, overwrite=True, quiet=False)
     print(json.dumps({"steps": done["steps"], "seconds": done["seconds"], "scores": done["scores"]}, indent=1))
     if not given.no_ship:
         print("shipped:", ship(given.out, "landmarks", "YouTube Faces frames with 68 landmarks: the shared 800"))

@@ -7,8 +7,13 @@ import tempfile
 from pathlib import Path
 
 
-def write_aside(path: Path, content: bytes) -> None:
+def write_aside(path: Path, content: bytes, mode: int = 0o644) -> None:
     """Put `content` at `path`, whose folder is made.
+
+    Args:
+        path: of the file.
+        content: of the file.
+        mode: who may read it.
 
     Raises:
         OSError: the place cannot be written.
@@ -18,7 +23,7 @@ def write_aside(path: Path, content: bytes) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-        os.chmod(aside, 0o644)
+        os.chmod(aside, mode)
         os.replace(aside, path)
     except BaseException:
         os.unlink(aside)  # half a file on a full disk is of no use, and takes the room that is missing

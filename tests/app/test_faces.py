@@ -130,7 +130,7 @@ def test_words_for_what_goes_wrong(typed: Callable[..., Any], album: dict[int, l
     refused(typed("look", str(ada[0]), "--embedder", "nothing.onnx"), "nothing.onnx")
     refused(typed("enroll", "Ben", str(ben[0]), "--consent", "given", "--until", "soon"), "2027-12-31")
     refused(typed("enroll", "Ben", str(ben[0]), "--consent", "sure"), "'sure'")
-    refused(typed("enroll", "Ben", str(ben[0]), "--consent", "guardian"), "who agreed for Ben?")
+    refused(typed("enroll", "Ben", str(ben[0]), "--consent", "guardian"), "who agreed for 'Ben'?")
     refused(typed("identify", str(ada[0]), "--threshold", "7"), "from -1 to 1")
     empty = tmp_path / "empty"
     empty.mkdir()

@@ -241,6 +241,18 @@ def test_writing_on(isotrain: Any) -> None:
     assert told["interrupted"] is False
 
 
+def test_gates_drawn_while_it_writes(isotrain: Any) -> None:
+    plain = isotrain("predict runs/characters --length 30 --prompt", "The ")
+    drawn = isotrain("predict runs/characters --gates --length 30 --prompt", "The ")
+    assert drawn.out == plain.out
+    assert "Written: runs/characters/predictions/gates.png" in drawn.err
+    with Image.open("runs/characters/predictions/gates.png") as small:
+        size = small.size
+    told = isotrain("predict runs/characters --gates --out seen-gates --length 300 --json --prompt", "The ").json
+    with Image.open(told["drawn"]) as large:  # the first 140 symbols, in two lines
+        assert told["drawn"] == "seen-gates/gates.png" and large.height > 1.5 * size[1]
+
+
 def resident(process: int) -> int:
     """Kilobytes in memory."""
     status = Path(f"/proc/{process}/status").read_text()
@@ -424,6 +436,7 @@ FAULTS = [
     ("predict runs/caption", ["needs PICTURE...", "--beam"]),
     ("predict runs/translate --prompt a", ["--prompt is nothing that runs/translate, a run of translate, can use"]),
     ("predict runs/characters --text a", ["--text is nothing", "characters takes --prompt TEXT"]),
+    ("predict runs/characters --prompt The --out seen", ["--out seen is the folder of the picture that --gates draws"]),
     ("predict runs/characters photo.jpg", ["photo.jpg is nothing that runs/characters"]),
     ("predict runs/caption photo.jpg --length 9", ["--length is nothing", "caption takes PICTURE..."]),
     ("predict runs/caption absent.jpg", ["absent.jpg does not exist"]),

@@ -83,7 +83,7 @@ def test_what_is_not_utf8_is_named_by_its_byte(tmp_path):
     [
         (b"", 4, "is empty"),
         (b"x", 4, "has 1 characters.*too few for a stretch of 4.*Use a longer text"),
-        (b"x" * 1000, 128, r"has 1,000 characters, of which 50 are held out.*at most 49 \(--length 49\)"),
+        (b"x" * 1000, 128, r"has 1,000 characters, of which 50 are held out.*at most 49 \(-o length=49\)"),
     ],
 )
 def test_a_text_that_is_too_short(tmp_path, content, length, message):

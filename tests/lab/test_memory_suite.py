@@ -30,13 +30,30 @@ def small(optimizer: str = "adam", rate: float = 3e-3, **changes) -> MemoryKey:
     return replace(key, **changes)
 
 
-@pytest.mark.parametrize(("optimizer", "rate"), [("isotrain", 0.0), ("adam", 3e-3), ("sgd", 0.1)])
+@pytest.mark.parametrize(
+    ("optimizer", "rate"), [("isotrain", 0.0), ("adam", 3e-3), ("adam-falling", 3e-3), ("sgd", 0.1)]
+)
 def test_a_run_is_the_same_run_again(optimizer, rate):
     key = small(optimizer, rate)
     one, two = run(key), run(key)
     assert replace(one, seconds=0.0) == replace(two, seconds=0.0)
     assert len(one.checks) == 2 and one.checks[-1] < 1.0 and one.seconds > 0 and one.diverged_at is None
     assert run(replace(key, seed=1)).curve != one.curve
+
+
+def test_a_rate_that_falls_is_zero_at_the_end():
+    steady, falling = run(small(steps=200)), run(small("adam-falling", steps=200))
+    assert falling.checks != steady.checks
+    assert abs(falling.checks[-1] - falling.checks[-2]) < abs(steady.checks[-1] - steady.checks[-2])
+
+
+def test_part_of_a_run_whose_rate_falls_is_another_run(tmp_path):
+    results = MemoryResults(tmp_path)
+    for name in ("adam", "adam-falling"):
+        results.add(run(small(name)))
+        assert results.known(small(name)) is not None
+    assert results.known(small(steps=50)) is not None
+    assert results.known(small("adam-falling", steps=50)) is None
 
 
 def test_a_run_ends_when_it_is_solved(monkeypatch):

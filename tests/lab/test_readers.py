@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from isotrain.data.cifar import cifar10
-from isotrain.data.text import characters, encoded, read_text, vocabulary, words
+from isotrain.data.text import characters, encoded, vocabulary, words
+from isotrain.data.textfiles import read_utf8
 from isotrain.errors import BadData
 
 
@@ -41,7 +42,7 @@ def test_no_cifar(tmp_path):
 
 def test_text(tmp_path):
     (tmp_path / "a.txt.gz").write_bytes(gzip.compress("Ein Hund läuft.".encode()))
-    text = read_text(tmp_path / "a.txt.gz")
+    text = read_utf8(tmp_path / "a.txt.gz")
     numbers, alphabet = characters(text)
     assert "".join(alphabet[n] for n in numbers) == text
     spoken = words(text)
@@ -55,6 +56,6 @@ def test_text(tmp_path):
 def test_text_that_is_none(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"\xff\xfe\xff")
     with pytest.raises(BadData, match="UTF-8"):
-        read_text(tmp_path / "a.txt")
+        read_utf8(tmp_path / "a.txt")
     with pytest.raises(BadData, match="cannot be read"):
-        read_text(tmp_path / "none.txt")
+        read_utf8(tmp_path / "none.txt")

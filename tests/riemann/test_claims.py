@@ -57,12 +57,35 @@ def gated(activation: Callable[[], nn.Module]) -> nn.Module:
     return Sequences(activation, nn.GRU)
 
 
+def wide_dense(activation: Callable[[], nn.Module]) -> nn.Module:
+    """Layers with more directions than a step follows."""
+    return nn.Sequential(nn.Linear(6, 70), activation(), nn.Linear(70, 44), activation(), nn.Linear(44, CLASSES))
+
+
+def wide_convolutional(activation: Callable[[], nn.Module]) -> nn.Module:
+    """Windows with more directions than a step follows."""
+    return nn.Sequential(
+        nn.Conv2d(2, 40, 2), activation(), nn.Conv2d(40, 70, 2, stride=2), activation(), nn.Flatten(),
+        nn.Linear(70, CLASSES),
+    )  # fmt: skip
+
+
+def grouped(activation: Callable[[], nn.Module]) -> nn.Module:
+    """Groups of their own channels, one of which is constant in `problem`: its units answer the same to all samples."""
+    return nn.Sequential(nn.Conv2d(2, 6, 2, groups=2), activation(), nn.Flatten(), nn.Linear(54, CLASSES))
+
+
 NETS: dict[str, tuple[Callable[[Callable[[], nn.Module]], nn.Module], tuple[int, ...]]] = {
     "dense": (dense, (4,)),
     "conv": (convolutional, (2, 4, 4)),
     "lstm": (Sequences, (4, 3)),
     "gru": (gated, (4, 3)),
 }
+WIDE: dict[str, tuple[Callable[[Callable[[], nn.Module]], nn.Module], tuple[int, ...]]] = {
+    "wide dense": (wide_dense, (6,)),
+    "wide conv": (wide_convolutional, (2, 4, 4)),
+}
+"""Nets of which the shapes that keep whole matrices would make the tests slow."""
 RULES = {
     "plain": {"lr": 3e-4, "damping": 0.0, "refresh": 1, "subsample": 1.0},
     "plain-damped": {"lr": 5e-3, "damping": 0.1, "refresh": 2},
@@ -72,7 +95,7 @@ RULES = {
 
 def problem(net: str, relu: bool, seed: int) -> tuple[nn.Module, Tensor, Tensor]:
     """A fresh model, its inputs in [0, 1] and labels that can be learned."""
-    build, shape = NETS[net]
+    build, shape = (NETS | WIDE)[net]
     torch.manual_seed(seed)
     model = build(nn.ReLU if relu else nn.Tanh).double()
     x = torch.rand(4 * BATCH, *shape, dtype=torch.float64)
@@ -131,6 +154,56 @@ def test_claims(shape: str, change: Change, net: str, rule: str, metric: str, se
     assume(float(base_curve(net, relu, seed, rule, metric, shape).abs().max()) < 3)
     found = gap(change, net, rule, metric, shape, seed)
     assert found < KEPT if claimed else found > BROKEN, f"{found:.1e}"
+
+
+@pytest.mark.parametrize("change", list(Change), ids=str)
+@pytest.mark.parametrize("net", sorted(WIDE))
+@pytest.mark.parametrize("seed", [0, 1])
+def test_claims_where_some_directions_are_followed(net: str, change: Change, seed: int) -> None:
+    model, _, _ = problem(net, False, seed)
+    followed = [state["basis"].shape for state in first_states(net, seed) if "basis" in state]
+    assert any(r < k for _, k, r in followed), "all directions are followed: this shows nothing"
+    found = gap(change, net, "natural", "signs", "polar", seed)
+    assert found < KEPT if change in Riemannian(model).claims() else found > BROKEN, f"{found:.1e}"
+
+
+@pytest.mark.parametrize("change", [Change.INPUT_INVERSION, Change.INPUT_AFFINE], ids=str)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_claims_where_a_unit_answers_the_same_to_all(change: Change, seed: int) -> None:
+    """Its variance is nothing, whichever rounding a coding leaves there."""
+    torch.manual_seed(seed)
+    model, x = grouped(nn.Tanh).double(), torch.rand(4 * BATCH, 2, 4, 4, dtype=torch.float64)
+    x[:, 0] = 0.7
+    labels = (x.flatten(1) @ torch.randn(32, CLASSES, dtype=torch.float64)).argmax(1)
+    changed = apply(change, model, x, seed)
+    coded = changed.encode(x)
+    one = curve(model, x, labels, x[:BATCH], STEPS)
+    other = curve(changed.model, coded, labels, coded[:BATCH], STEPS)
+    assert float((one - other).abs().max()) < KEPT
+
+
+def test_a_layer_that_nothing_read_at_first_is_followed_later() -> None:
+    """Its first gradient is zero, and so are its directions until the next look."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(12, 8), nn.Tanh(), nn.Linear(8, CLASSES)).double()
+    nn.init.zeros_(model[2].weight)
+    x = torch.randn(4 * BATCH, 12, dtype=torch.float64)
+    labels = (x @ torch.randn(12, CLASSES, dtype=torch.float64)).argmax(1)
+    optimizer = Riemannian(model)
+    for _ in range(5):
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), labels).backward()
+        optimizer.step()
+    assert int(torch.linalg.matrix_rank(optimizer.state[model[0].weight]["basis"][0])) == 8
+
+
+def first_states(net: str, seed: int) -> list[dict[str, Tensor]]:
+    """What is kept of each block after one step."""
+    model, x, labels = problem(net, False, seed)
+    optimizer = Riemannian(model)
+    F.cross_entropy(model(x[:BATCH]), labels[:BATCH]).backward()
+    optimizer.step()
+    return list(optimizer.state.values())
 
 
 class Packed(nn.Module):

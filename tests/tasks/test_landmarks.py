@@ -300,23 +300,27 @@ def test_too_few_samples_teach_no_habits(task, drawn):
 
 
 def test_it_learns_a_few_faces(drawn):
-    """Four drawn faces, plain pictures, seventy steps of a narrow net: nearly right."""
+    """Four drawn faces, plain pictures, a narrow net: nearly right.
+
+    The mean of the last ten steps, since from one to the next it changes by a fifth; eight starts gave .09 to .147.
+    """
     task = Landmarks(Landmarks.plan(drawn, {}))
     loaded = [task.load(sample) for sample in drawn.train[:4]]
     torch.manual_seed(0)
     net = LandmarkNet(NUMBER, task.card["mean"][0], task.card["spread"][0], (8, 8, 12, 16))
     optimizer = Riemannian(net, likelihood=task.likelihood)
-    batch, losses = task.batch(loaded, None), []
-    for _ in range(70):
-        loss = task.loss(net(*batch.inputs), batch.targets)
+    batch, losses, errors = task.batch(loaded, None), [], []
+    for _ in range(140):
+        given = net(*batch.inputs)
+        loss = task.loss(given, batch.targets)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(float(loss.detach()))
-    found, _ = places_of(net(*batch.inputs)["heat"].detach())
-    error = float(mean_error(found, batch.targets["places"]).mean())
+        found, _ = places_of(given["heat"].detach())
+        errors.append(float(mean_error(found, batch.targets["places"]).mean()))
     assert losses[-1] < losses[0] / 2, losses[::8]
-    assert error < 0.15, error
+    assert sum(errors[-10:]) / 10 < 0.15, errors[::8]
 
 
 def test_scores_of_what_is_known(task, drawn, monkeypatch):

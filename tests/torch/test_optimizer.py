@@ -95,6 +95,37 @@ def read(model, optimizer, turns):
     return losses
 
 
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_run_resumed_after_layers_were_frozen_or_freed_is_the_same_run(frozen):
+    """What changed since the last look makes a look due, in a resumed run too."""
+
+    def fresh():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
+
+    x, y = torch.randn(64, 6, generator=torch.Generator().manual_seed(0)), torch.arange(64) % 3
+
+    def steps(model, optimizer, many):
+        for _ in range(many):
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+
+    model, again = fresh(), fresh()
+    model[0].requires_grad_(frozen)
+    optimizer = Riemannian(model)
+    steps(model, optimizer, 25)
+    again.load_state_dict(model.state_dict())
+    saved = copy.deepcopy(optimizer.state_dict())
+    for one in (model, again):
+        one[0].requires_grad_(not frozen)
+    resumed = Riemannian(again)
+    resumed.load_state_dict(saved)
+    steps(model, optimizer, 3)
+    steps(again, resumed, 3)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+
+
 def test_a_resumed_run_over_sequences_is_the_same_run():
     """Sub-batches of sequences have another smallest size, and the class dimension is found from the data."""
     torch.manual_seed(0)

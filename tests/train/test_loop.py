@@ -16,6 +16,7 @@ from tiny_task import Bright, bright
 
 from isotrain.errors import BadCheckpoint, BadData, BadOption
 from isotrain.train import rundir
+from isotrain.train.live import LIVE
 from isotrain.train.loop import Training, fit
 from isotrain.train.recipes import Plan
 from isotrain.train.rundir import CARD, CHECKPOINT, CURVE, SCORES, WEIGHTS, RunFolder
@@ -117,7 +118,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, old)
     assert (tmp_path / CHECKPOINT).read_bytes() == before
-    assert {p.name for p in tmp_path.iterdir()} == {CARD, CHECKPOINT, CURVE, SCORES, WEIGHTS}
+    assert {p.name for p in tmp_path.iterdir()} == {CARD, CHECKPOINT, CURVE, LIVE, SCORES, WEIGHTS}
     assert fit(Bright(CLASSES), bright(), folder, replace(PLAN, epochs=7), resume=True).steps == 35
 
 

@@ -11,7 +11,7 @@ SEARCH = ("--beam", "--length-penalty", "--n-best")
 NEEDS = {"characters": ("--prompt TEXT",), "translate": ("--text SENTENCE", "--input FILE")}
 """What says what to answer, of which one is needed; of the tasks that are not here: pictures."""
 MORE = {
-    "characters": ("--length", "--temperature", "--top-k", "--seed"),
+    "characters": ("--length", "--temperature", "--top-k", "--seed", "--gates", "--out"),
     "translate": (*SEARCH, "--pictures", "--out"),
     "caption": (*SEARCH, "--out"),
 }
@@ -44,5 +44,7 @@ def checked(run: str, task: str, given: Mapping[str, Any]) -> None:
         raise BadOption(f"{what} is nothing that {run}, a run of {task}, can use: {takes}.")
     if not set(names) & set(asked):
         raise BadOption(f"{run} is a run of {task} and needs {' or '.join(needs)}: {takes}.")
+    if task == "characters" and "--out" in asked and "--gates" not in asked:
+        raise BadOption(f"--out {given['--out']} is the folder of the picture that --gates draws: give both.")
     if len(names) == 2 and set(names) <= set(asked):
         raise BadOption(f"{names[0]} and {names[1]}: one of them.")

@@ -6,32 +6,32 @@ once. Results go to stdout, everything else to stderr. A fault of the user's is 
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import Annotated, Any, cast
 
 import typer
 
-from isotrain.app import faces, seeing
-from isotrain.errors import BadOption, IsotrainError, UnknownName
+from isotrain.app import completing, faces, look, run_commands, seeing, serve
+from isotrain.app.telling import print_json
+from isotrain.errors import BadOption, IsotrainError
 from isotrain.version import __version__
-
-if TYPE_CHECKING:
-    from isotrain.lab.report import Result
 
 app = typer.Typer(
     name="isotrain",
     help="Train a network without tuning it, and get the same result however you wrote it down.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 Optimizers = Annotated[
-    str, typer.Option(help="Names between commas; a rate of your own after an @: `sgd,adam@3e-3,riemannian`.")
+    str,
+    typer.Option(
+        help="Names between commas; a rate of your own after an @: `sgd,adam@3e-3,riemannian`.",
+        autocompletion=completing.optimizers,
+    ),
 ]
 Data = Annotated[
     str | None,
@@ -45,8 +45,12 @@ Seed = Annotated[int, typer.Option(help="Draws the model, the runs and the chang
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout, and nothing else.")]
 Batch = Annotated[int, typer.Option(min=1, help="Samples in a minibatch, for data that is not in batches yet.")]
 Dtype = Annotated[str, typer.Option(help="Arithmetic: `float64`, `float32`, or `own` for the model's own.")]
-Model = Annotated[str, typer.Argument(metavar="FILE.py:BUILD", help="Your file and the function that makes the model.")]
-SUITES = ("standard", "memory")
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="FILE.py:BUILD", help="Your file and the function that makes the model; or the folder of a run."
+    ),
+]
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
 
@@ -84,7 +88,7 @@ def demo(
     result = run(steps=steps, seed=seed, progress=not as_json)
     written = [result.save(out / f"report.{kind}") for kind in ("html", "png", "json")]
     if as_json:
-        _print_json(result)
+        print_json(result)
     else:
         from isotrain.app.tables import show_demo
 
@@ -112,16 +116,24 @@ def audit(
 
     Example: `isotrain audit examples/audit_my_model.py:build --optimizers sgd,adam,riemannian --out
     audit.html`
+
+    Of a run that is there, its net on its data: `isotrain audit runs/classify --steps 40 --out audit.html`
     """
-    from isotrain.app.userfile import handed_over
     from isotrain.lab.audit import audit as run
 
-    build, batches, _ = handed_over(model, data, batch, seed)
+    if Path(model).is_dir():
+        from isotrain.app.run_commands import run_to_audit
+
+        build, batches = run_to_audit(Path(model), data, batch, seed)
+    else:
+        from isotrain.app.userfile import handed_over
+
+        build, batches, _ = handed_over(model, data, batch, seed)
     result = run(
         build,
         batches,
-        _names(optimizers),
-        changes if changes == "all" else _names(changes),
+        names_of(optimizers),
+        changes if changes == "all" else names_of(changes),
         steps,
         seed,
         _dtype(dtype),
@@ -129,7 +141,7 @@ def audit(
     )
     written = [result.save(path) for path in out or []]
     if as_json:
-        _print_json(result)
+        print_json(result)
     else:
         from isotrain.app.tables import show_audit
 
@@ -147,14 +159,16 @@ def compare(
         str | None,
         typer.Option(
             help="Names between commas; a rate of your own after an @: `sgd,adam@3e-3,riemannian`. "
-            "[default: sgd,adam,riemannian; with --suite all of its own]"
+            "[default: sgd,adam,riemannian; with --suite all of its own]",
+            autocompletion=completing.optimizers,
         ),
     ] = None,
     suite: Annotated[
         str | None,
         typer.Option(
             help="`standard`: the contest, ten problems, rivals at their best rates. `memory`: what recurrent nets "
-            "remember, and over how many steps."
+            "remember, and over how many steps.",
+            autocompletion=completing.suites,
         ),
     ] = None,
     problems: Annotated[str, typer.Option(help="With --suite: some of its problems, between commas.")] = "",
@@ -203,13 +217,15 @@ def compare(
         BadOption: neither a file nor a suite is named.
     """
     if suite is not None:
-        _known_suite(suite, {"--cells": cells, "--lengths": lengths, "--chrono": chrono})
-        chosen = _names(problems), _names(optimizers or "")
+        from isotrain.app.suites import contest, known, memory, numbers
+
+        known(suite, {"--cells": cells, "--lengths": lengths, "--chrono": chrono})
+        chosen = names_of(problems), names_of(optimizers or "")
         if suite == "memory":
-            ways = _names(cells), _numbers(lengths), chrono
-            _memory(chosen, ways, seeds or 1, steps, quick, results, out or [], as_json)
+            ways = names_of(cells), numbers(lengths), chrono
+            memory(chosen, ways, seeds or 1, steps, quick, results, out or [], as_json)
         else:
-            _contest(chosen, seeds or 3, quick, results, out or [], as_json)
+            contest(chosen, seeds or 3, quick, results, out or [], as_json)
         return
     if model is None:
         raise BadOption("compare needs FILE.py:BUILD, or --suite standard, or --suite memory.")
@@ -217,73 +233,20 @@ def compare(
     from isotrain.lab.compare import compare as run
 
     build, batches, held_out = handed_over(model, data, batch, seed)
-    names = _names(optimizers or "sgd,adam,riemannian")
+    names = names_of(optimizers or "sgd,adam,riemannian")
     result = run(build, batches, names, steps, epochs, held_out, seed, _dtype(dtype), progress=not as_json)
     written = [result.save(path) for path in out or []]
     if as_json:
-        _print_json(result)
+        print_json(result)
     else:
         from isotrain.app.tables import show_compare
 
         show_compare(result, written)
 
 
-def _known_suite(suite: str, memory: dict[str, str | bool | None]) -> None:
-    if suite not in SUITES:
-        raise UnknownName("suite", suite, SUITES)
-    for name, value in memory.items():
-        if value not in ("", None) and suite != "memory":
-            raise BadOption(f"{name} {value} is for --suite memory.")
-
-
-def _contest(
-    names: tuple[list[str], list[str]], seeds: int, quick: bool, results: Path | None, out: list[Path], as_json: bool
-) -> None:
-    from isotrain.lab.suite.race import race
-
-    result = race(results or Path("runs/contest"), *names, seeds, quick, progress=not as_json)
-    written = [result.save(path) for path in out]
-    if as_json:
-        _print_json(result)
-    else:
-        from isotrain.app.tables import show_contest
-
-        show_contest(result, written)
-
-
-def _memory(
-    names: tuple[list[str], list[str]],
-    ways: tuple[list[str], list[int], bool | None],
-    seeds: int,
-    steps: int | None,
-    quick: bool,
-    results: Path | None,
-    out: list[Path],
-    as_json: bool,
-) -> None:
-    from isotrain.lab.suite.memory import remember
-
-    folder = results or Path("runs/memory")
-    cells, lengths, chrono = ways
-    result = remember(folder, *names, cells, lengths, seeds, steps, quick, progress=not as_json, chrono=chrono)
-    written = [result.save(path) for path in out]
-    if as_json:
-        _print_json(result)
-    else:
-        from isotrain.app.tables import show_memory
-
-        show_memory(result, written)
-
-
-def _names(text: str) -> list[str]:
+def names_of(text: str) -> list[str]:
+    """What stands between commas."""
     return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _numbers(text: str) -> list[int]:
-    try:
-        return [int(number) for number in _names(text)]
-    except ValueError as error:
-        raise BadOption(f"--lengths {text} should be whole numbers between commas, like 24,48.") from error
 
 
 def _dtype(name: str) -> Any:
@@ -295,12 +258,11 @@ def _dtype(name: str) -> Any:
     return known[name]
 
 
-def _print_json(result: Result) -> None:
-    typer.echo(json.dumps(result.to_dict(), allow_nan=False))
-
-
 seeing.register(app)
 faces.register(app)
+look.register(app)
+serve.register(app)
+app.command()(run_commands.report)
 
 # Typer carries its own copy of click in some versions and imports click in others; both give the base class of
 # every fault in what was typed this name.
@@ -315,6 +277,7 @@ def main() -> None:
         code = app(sys.argv[1:] or ["--help"], prog_name="isotrain", standalone_mode=False)
         if code == INTERRUPTED:  # typer has caught it
             raise KeyboardInterrupt
+        sys.stdout.flush()
     except IsotrainError as error:
         code = _refuse(str(error))
     except TYPED_WRONG as error:
@@ -322,10 +285,20 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         print("isotrain: interrupted.", file=sys.stderr)
         code = INTERRUPTED
-    except BrokenPipeError:  # the reader of our stdout went away (`| head`), which is no fault of anyone's
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (BrokenPipeError, SystemExit) as stop:
+        if not _hung_up(stop):
+            raise
+        # The reader of our stdout went away (`| head`), which is no fault of anyone's.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         code = 0
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _hung_up(stop: BaseException | None) -> bool:
+    """Whether a broken pipe is why we stop: typer and rich make an exit with code 1 of it."""
+    while stop is not None and not isinstance(stop, BrokenPipeError):
+        stop = stop.__context__
+    return stop is not None
 
 
 def _refuse(words: str) -> int:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from isotrain.data.public import PUBLIC_SETS
 from isotrain.errors import BadOption
 from isotrain.progress import progress_bar
 
+if TYPE_CHECKING:
+    from isotrain.data.faults import Fault  # torch comes with it
+
 WRITERS = {
     "classify": "write_folders",
+    "faces": "write_folders",
     "characters": "write_text",
     "translate": "write_parallel",
     "caption": "write_captions",
@@ -22,12 +27,50 @@ UNCOUNTED = ("characters", "translate")
 """Written in a moment, without counting."""
 
 
-def check(folder: str, quiet: bool) -> dict[str, Any]:
+def check(data: Sequence[str], source: str | None, target: str | None, task: str | None, quiet: bool) -> dict[str, Any]:
     """Every fault of a data set, the worst first, as JSON can hold it.
 
+    Args:
+        data: folder or file, and the one that belongs to it: of captions, of translations.
+        source: instead, the file of sentences.
+        target: the file of their translations.
+        task: whose data it is; None: found out.
+        quiet: no progress.
+
     Raises:
-        BadData: the folder is not there, or holds none of the known formats.
+        BadData: it is not there, or of none of the known formats.
+        BadOption: nothing is named, or too much.
+        UnknownName: no such task.
     """
+    from isotrain.app.run_data import need_of
+    from isotrain.data.opened import folder_of
+    from isotrain.data.readers.reading import Tree
+    from isotrain.data.textdoctor import check as examine_text
+    from isotrain.data.textdoctor import kind_of
+
+    places = [*data, *(place for place in (source, target) if place is not None)]
+    if not 1 <= len(places) <= 2 or (target and not source):
+        raise BadOption("data check takes DATA, or a folder of pictures and its captions, or --source and --target.")
+    kind = kind_of(places[0], *places[1:]) if task is None else need_of(task)
+    if kind in ("text", "parallel", "captions"):
+        number = len(Tree(folder_of(places[0])).pictures) if kind == "captions" else 0
+        with progress_bar("check", max(1, number), not quiet and number > 0) as part:
+            found = examine_text(kind, places[0], places[1] if len(places) > 1 else None, part("pictures"))
+        return {"kind": "data check", **found, **_counted(found["faults"])}
+    if len(places) > 1:
+        raise BadOption(f"{task} takes one DATA: {places[1]} is a second one.")
+    return _pictures(places[0], quiet)
+
+
+def _counted(faults: Sequence[Fault]) -> dict[str, Any]:
+    """The faults, the worst first, and how many of them keep the data from being learned from."""
+    ranked = sorted(dict.fromkeys(faults), key=lambda fault: fault.severity != "error")
+    errors = sum(fault.severity == "error" for fault in ranked)
+    return {"errors": errors, "faults": [asdict(fault) for fault in ranked]}
+
+
+def _pictures(folder: str, quiet: bool) -> dict[str, Any]:
+    """Of labelled pictures."""
     from isotrain.data.doctor import check as examine
     from isotrain.data.doctor import summary
     from isotrain.data.opened import read_source
@@ -37,12 +80,11 @@ def check(folder: str, quiet: bool) -> dict[str, Any]:
     reading = read_source(folder)
     train, val, test = (reading.splits[split] for split in (TRAIN, VAL, TEST))
     with progress_bar("check", max(1, len(train) + len(val) + len(test)), not quiet) as part:
-        faults = sorted(examine(folder, part("pictures")), key=lambda fault: fault.severity != "error")
+        faults = examine(folder, part("pictures"))
     return {
         "kind": "data check",
         **summary(Dataset(tuple(reading.classes), train, val, test, folder, reading.format)),
-        "errors": sum(fault.severity == "error" for fault in faults),
-        "faults": [asdict(fault) for fault in faults],
+        **_counted(faults),
     }
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from isotrain.app.files import put
 from isotrain.train.exporting import export_onnx
 from isotrain.train.exporting_text import MODEL, WRITERS, export_writer
-from isotrain.train.rundir import load_run
+from isotrain.train.modelcard import README, model_card
+from isotrain.train.rundir import RunFolder, load_run
 
 
 def export(run: Path, out: Path | None, check: bool, rank: int | None) -> dict[str, Any]:
@@ -15,7 +17,8 @@ def export(run: Path, out: Path | None, check: bool, rank: int | None) -> dict[s
 
     Args:
         run: its folder.
-        out: the file, or of tasks whose net becomes two files their folder; None: in the run's folder.
+        out: the file; or a folder, where a model card is put beside; None: in the run's folder. Tasks whose net becomes
+            two files take a folder alone.
         check: compare with torch before anything is written.
         rank: of region nets, that their fully connected layers are cut down to; None: as they are.
 
@@ -32,16 +35,22 @@ def export(run: Path, out: Path | None, check: bool, rank: int | None) -> dict[s
         from isotrain.app.smaller import compressed
 
         net = compressed(task, net, rank)
-    document = {"kind": "export", "run": str(run)}
-    path = run / MODEL if out is None else out
+    folder = run if out is None else out if not out.suffix else None
+    path = out if folder is None else folder / MODEL
+    assert path is not None, "one of the two is there"
     if task.name in WRITERS:
-        place = run if out is None and task.name != "characters" else path
-        files = [exported.to_dict() for exported in export_writer(task, net, place, check)]
-        return document | (files[0] if len(files) == 1 else {"files": files})
-    exported = export_onnx(task.exported(net), task.example(), path, {"task": card["task"], **task.card}, check)
+        several = task.name != "characters" and folder is not None
+        files = [exported.to_dict() for exported in export_writer(task, net, path.parent if several else path, check)]
+    else:
+        exported = export_onnx(task.exported(net), task.example(), path, {"task": card["task"], **task.card}, check)
+        files = [exported.to_dict()]
     if task.name == "faces":
-        from isotrain.app.files import put
         from isotrain.faces.pipelines import sidecar_of
 
         put(path.with_suffix(".json"), sidecar_of(run.resolve().name, task.card).encode())
-    return document | exported.to_dict()
+    document: dict[str, Any] = {"kind": "export", "run": str(run)}
+    document |= files[0] if len(files) == 1 else {"files": files}
+    if out is None or folder is None:  # the run's folder has a card of its own
+        return document
+    names = [Path(file["path"]).name for file in files]
+    return document | {"card": put(folder / README, model_card(RunFolder(run), files=names).encode())}

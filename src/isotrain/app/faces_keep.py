@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 from isotrain.app.faces_drawing import LIKENESS, clusters_of
-from isotrain.app.faces_look import Means, gallery_at, say, seen
+from isotrain.app.faces_look import Means, gallery_at, seen
 from isotrain.app.files import put
+from isotrain.app.telling import say
 from isotrain.data.pictures import read_picture
 from isotrain.errors import BadOption
 from isotrain.faces.albums import arrange
@@ -224,14 +224,7 @@ def _consent(name: str, agreed: dict[str, str | None], asked: bool) -> Consent |
         if not typer.confirm(f"Did {name} agree that their face is kept here?", err=True):
             raise BadOption(f"nothing was kept of {name!r}: there is no consent.")
         basis = "given"
-    try:
-        until = None if agreed["until"] is None else date.fromisoformat(agreed["until"])
-    except ValueError as error:
-        raise BadOption(f"--until {agreed['until']!r} should be a day, as 2027-12-31.") from error
-    by = agreed["by"] or {"household": "the household", "guardian": ""}.get(basis, name)
-    if not by:
-        raise BadOption(f"--consent guardian: who agreed for {name}? Say it by --by.")
-    return Consent(basis, by, date.today(), until)  # type: ignore[arg-type]  # it refuses others
+    return Consent.of(name, basis, agreed["by"], agreed["until"])
 
 
 def _person(person: Person) -> dict[str, Any]:
@@ -239,10 +232,7 @@ def _person(person: Person) -> dict[str, Any]:
     return {
         "id": person.id, "name": person.name, "called": called(person), "faces": person.faces, "added": person.added,
         "also": list(person.also),
-        "consent": None if consent is None else {
-            "basis": consent.basis, "by": consent.by, "on": consent.on.isoformat(),
-            "until": None if consent.until is None else consent.until.isoformat(),
-        },
+        "consent": None if consent is None else consent.document(),
     }  # fmt: skip
 
 

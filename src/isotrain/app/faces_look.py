@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from isotrain.app.files import files_of, free_stem, put
+from isotrain.app.telling import say
 from isotrain.data.pictures import read_picture
 from isotrain.errors import BadData
 from isotrain.faces.calibration import Calibration
@@ -51,11 +51,6 @@ class Means:
     def threshold(self, threshold: float | None, far: float) -> float:
         """See `threshold_of`."""
         return threshold_of(self.calibration, threshold, far, str(self.embedder))
-
-
-def say(words: str) -> None:
-    """A word to the user, beside the result."""
-    print(f"isotrain: {' '.join(words.split())}", file=sys.stderr)
 
 
 def place_of(chosen: dict[str, Any]) -> str:

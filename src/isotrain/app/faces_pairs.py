@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from isotrain.app.faces_look import say
 from isotrain.app.files import put
+from isotrain.app.telling import say
 from isotrain.data.opened import folder_of
 from isotrain.data.pairs import Pairs, read_pairs
 from isotrain.data.pictures import read_picture

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from isotrain.app import completing
 from isotrain.app.telling import AsJson, tell
 
 LENGTH, BEAM, PENALTY, N_BEST = 500, 5, 1.0, 1
@@ -17,7 +18,10 @@ LENGTH, BEAM, PENALTY, N_BEST = 500, 5, 1.0, 1
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder that `isotrain train` left.")],
+    run: Annotated[
+        Path,
+        typer.Argument(metavar="RUN", help="The folder that `isotrain train` left.", autocompletion=completing.runs),
+    ],
     pictures: Annotated[list[Path] | None, typer.Argument(metavar="PICTURE", help="Files, or folders of them.")] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for drawings and predictions.json. [default: RUN/predictions]")
@@ -42,6 +46,9 @@ def predict(
     ] = None,
     top_k: Annotated[int | None, typer.Option(help="`characters`: draw among so many of the likeliest.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="`characters`: of the draws. [default: 0]")] = None,
+    gates: Annotated[
+        bool, typer.Option("--gates", help="`characters`: also draw what units and gates did meanwhile, gates.png.")
+    ] = False,
     text: Annotated[list[str] | None, typer.Option(help="`translate`: a sentence. Repeatable.")] = None,
     file: Annotated[
         Path | None, typer.Option("--input", help="`translate`: a file of sentences, a line each; - for stdin.")
@@ -75,7 +82,7 @@ def predict(
     Captions: `isotrain predict runs/caption photo.jpg --n-best 3`
 
     Writing on, as it comes: `isotrain predict runs/characters --prompt "ROMEO:" --length 1000 --temperature 0.8`.
-    Ctrl-C ends it with what there is, and exit code 130.
+    Ctrl-C ends it with what there is, and exit code 130. With `--gates`, a picture of what units and gates did.
 
     Translating, a line each: `isotrain predict runs/translate --text "A dog runs."`, or `--input sentences.txt >
     translated.txt`.
@@ -88,15 +95,16 @@ def predict(
     given: dict[str, Any] = {
         "PICTURE...": pictures or [], "--out": out, "--depth": depth, "--regions": regions, "--rank": rank,
         "--features": features, "--prompt": prompt, "--length": length, "--temperature": temperature, "--top-k": top_k,
-        "--seed": seed, "--text": text or [], "--input": file, "--beam": beam, "--length-penalty": length_penalty,
-        "--n-best": n_best, "--pictures": drawn,
+        "--seed": seed, "--gates": gates, "--text": text or [], "--input": file, "--beam": beam,
+        "--length-penalty": length_penalty, "--n-best": n_best, "--pictures": drawn,
     }  # fmt: skip
     checked(str(run), task, given)
     if task == "characters":
         from isotrain.app.text_predict import write_on
 
         bold = 1.0 if temperature is None else temperature
-        write_on(run, prompt or "", LENGTH if length is None else length, bold, top_k, seed or 0, as_json)
+        many, folder = LENGTH if length is None else length, (out or run / "predictions") if gates else None
+        write_on(run, prompt or "", many, bold, top_k, seed or 0, as_json, folder)
     elif task == "translate":
         from isotrain.app.text_predict import translate
 

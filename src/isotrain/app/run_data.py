@@ -105,7 +105,7 @@ class Asked:
             return self._people(quiet)
         if self.data is None:
             return twin(task, self.seed, options={"length": self._length()} if task == "characters" else None)
-        need = _row(task)[0]
+        need = need_of(task)
         if need == "text":
             from isotrain.data.textfiles import open_text
 
@@ -200,6 +200,18 @@ def twin(
             raise BadOption(f"{option}={value!r} of the twin of {task} should be like {usual[option]!r}.")
     made: Dataset = make(*(few if sizes is None else sizes), **chosen, tick=tick)
     return made
+
+
+def need_of(task: str) -> str:
+    """What a task needs to know of its samples.
+
+    Raises:
+        UnknownName: no such task.
+
+    >>> need_of("translate")
+    'parallel'
+    """
+    return _row(task)[0]
 
 
 def _row(task: str) -> tuple[str, str, tuple[int, int, int]]:

@@ -5,17 +5,23 @@ Nothing heavy is imported here; see `isotrain.app.cli`.
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from isotrain.app import completing
 from isotrain.app.predicting import predict
 from isotrain.app.seeing_data import data_app
 from isotrain.app.telling import AsJson, tell
 from isotrain.errors import BadOption, UnknownName
 
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder that `isotrain train` left.")]
+Run = Annotated[
+    Path,
+    typer.Argument(metavar="RUN", help="The folder that `isotrain train` left.", autocompletion=completing.runs),
+]
 Data = Annotated[
     list[str] | None,
     typer.Argument(
@@ -45,6 +51,7 @@ def train(
             metavar="TASK",
             help="`classify`, `localise`, `detect`, `masks`, `faces`, `landmarks`, `finder`; `caption`; `characters`, "
             "`translate`.",
+            autocompletion=completing.tasks,
         ),
     ],
     data: Annotated[
@@ -66,7 +73,11 @@ def train(
     ] = False,
     out: Annotated[Path | None, typer.Option(help="The run folder. [default: runs/TASK]", show_default=False)] = None,
     optimizer: Annotated[
-        str | None, typer.Option(help="`riemannian`, or another by name: `adam`, `sgd@0.1`. [default: riemannian]")
+        str | None,
+        typer.Option(
+            help="`riemannian`, or another by name: `adam`, `sgd@0.1`. [default: riemannian]",
+            autocompletion=completing.optimizers,
+        ),
     ] = None,
     epochs: Annotated[
         float | None, typer.Option(help="How often to go through the data. [default: the task's]")
@@ -84,6 +95,12 @@ def train(
     size: Annotated[int | None, typer.Option(help="Pixels of a picture's side, as the net sees it.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder, bit for bit.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in the folder.")] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Also write what TensorBoard shows, into OUT/tensorboard.")
+    ] = False,
+    processes: Annotated[
+        int | None, typer.Option(help="Processes that train together, on the same curve. [default: 1]")
+    ] = None,
     option: Annotated[
         list[str] | None, typer.Option("-o", metavar="KEY=VALUE", help="An option of the task. Repeatable.")
     ] = None,
@@ -101,6 +118,11 @@ def train(
     To try it, on generated data, for a minute: `isotrain train detect`. After an interruption: the same again, with
     `--resume`.
     """
+    if processes is not None and processes != 1 and "RANK" not in os.environ:  # torchrun's processes are started
+        from isotrain.train.launch import launch
+
+        return launch(processes, sys.argv[1:])
+
     from isotrain.app.named_data import named
     from isotrain.app.run_data import options_of
     from isotrain.app.train_command import train as run
@@ -119,8 +141,10 @@ def train(
         resume,
         overwrite,
         quiet=as_json,
+        board=tensorboard,
     )
-    tell(document, "show_training", as_json)
+    if document:  # of several processes, the first speaks
+        tell(document, "show_training", as_json)
 
 
 def evaluate(
@@ -130,7 +154,10 @@ def evaluate(
     target: Target = None,
     split: Annotated[
         str | None,
-        typer.Option(help="`held-out`, `test` or `train`. [default: held-out; of other data: test, or all of it]"),
+        typer.Option(
+            help="`held-out`, `test` or `train`. [default: held-out; of other data: test, or all of it]",
+            autocompletion=completing.splits,
+        ),
     ] = None,
     depth: Annotated[
         bool, typer.Option("--depth", help="Residual nets: also what dropping, repeating and swapping blocks costs.")
@@ -171,9 +198,9 @@ def evaluate(
 
 def export(
     run: Run,
-    to: Annotated[str, typer.Option(help="The format: `onnx`.")] = "onnx",
+    to: Annotated[str, typer.Option(help="The format: `onnx`.", autocompletion=completing.formats)] = "onnx",
     out: Annotated[
-        Path | None, typer.Option(help="The file, or the folder of two. [default: RUN/model.onnx, or RUN]")
+        Path | None, typer.Option(help="The file, or a folder, with a model card. [default: RUN/model.onnx, or RUN]")
     ] = None,
     check: Annotated[
         bool, typer.Option("--check/--no-check", help="Compare with torch before anything is written.")

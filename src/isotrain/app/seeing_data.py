@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from isotrain.app import completing
+from isotrain.app.data_fits import data_fits
 from isotrain.app.telling import AsJson, tell
 
 data_app = typer.Typer(
@@ -18,24 +20,47 @@ data_app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+data_app.command("fits")(data_fits)
+
 
 @data_app.command("check")
 def data_check(
-    folder: Annotated[str, typer.Argument(metavar="DIR", help="Folder of labelled pictures.")],
+    data: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="DATA",
+            help="Folder of labelled pictures; a text; a table of sentences and translations; pictures and the file of "
+            "their captions.",
+        ),
+    ] = None,
+    source: Annotated[str | None, typer.Option(help="Instead of DATA: file of sentences, a line each.")] = None,
+    target: Annotated[str | None, typer.Option(help="File of their translations.")] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TASK",
+            help="The task it is for. [default: found out]",
+            show_default=False,
+            autocompletion=completing.tasks,
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """What is wrong with a data set: file, line, what and how to mend it.
 
     Boxes that are empty, inverted or outside, mixed-up formats, unreadable and duplicate pictures, pictures in two
-    parts.
+    parts; lines that are not UTF-8, or have no counterpart; captions without a picture.
 
     Exit code 1 if something keeps the data from being learned from.
 
     Example: `isotrain data check photos/`
+
+    Texts: `isotrain data check book.txt`, `isotrain data check --source train.en --target train.de`,
+    `isotrain data check photos/ captions.json`
     """
     from isotrain.app.data_command import check
 
-    document = check(folder, quiet=as_json)
+    document = check(data or [], source, target, task, quiet=as_json)
     tell(document, "show_faults", as_json)
     _fail(bool(document["errors"]))
 
@@ -59,7 +84,9 @@ def data_make(
         str,
         typer.Argument(
             metavar="TASK",
-            help="`classify`, `localise`, `detect`, `masks`, `caption`, `characters` or `translate`.",
+            help="`classify`, `localise`, `detect`, `masks`, `finder`, `faces`, `caption`, `characters` or "
+            "`translate`.",
+            autocompletion=completing.made,
         ),
     ],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")],
@@ -74,8 +101,9 @@ def data_make(
 ) -> None:
     """Write generated data, with what a task learns from: coloured shapes, digits among clutter, text.
 
-    Class folders for `classify`, COCO's layout for other pictures; a text from a grammar; sentences in English and in a
-    made-up language, line by line. The same seed gives the same data.
+    Class folders for `classify` and `faces` (a folder a person, all of them drawn), COCO's layout for other
+    pictures; a text from a grammar; sentences in English and in a made-up language, line by line. The same seed
+    gives the same data.
 
     Example: `isotrain data make detect scenes/ --train 400`
 

@@ -71,15 +71,13 @@ def show_export(document: Document) -> None:
 def show_faults(document: Document) -> None:
     """Faults, the worst first."""
     found = document["faults"]
-    console = new_console(f"{document['source']}: {document['format']}")
-    table = new_table()
-    for column in ("", "pictures", "objects", "masks"):
-        table.add_column(column, justify="right" if column else "left")
-    for split, counts in document["splits"].items():
-        table.add_row(split, *(str(counts[column]) for column in ("pictures", "objects", "masks")))
-    console.print(table)
-    sizes = ", ".join(f"{name} {width} x {height}" for name, (height, width) in document["sizes"].items())
-    console.print(f"{len(document['classes'])} classes. Pictures, width x height: {sizes or 'none'}.", markup=False)
+    beside = f" and {document['beside']}" if document.get("beside") else ""
+    console = new_console(f"{document['source']}{beside}: {document['format']}")
+    if "splits" in document:
+        _show_pictures(console, document)
+    else:
+        counts = ", ".join(f"{count:,} {what}" for what, count in document["counts"].items())
+        console.print(f"{counts}.", markup=False)
     for fault in found[:MOST]:
         colour = "red" if fault["severity"] == "error" else "yellow"
         console.print(f"[{colour}]{fault['severity']:7}[/] ", end="")
@@ -89,6 +87,17 @@ def show_faults(document: Document) -> None:
         f"{document['errors']} errors, {len(found) - document['errors']} warnings." if found else "No fault found.",
         style="bold",
     )
+
+
+def _show_pictures(console: Console, document: Document) -> None:
+    table = new_table()
+    for column in ("", "pictures", "objects", "masks"):
+        table.add_column(column, justify="right" if column else "left")
+    for split, counts in document["splits"].items():
+        table.add_row(split, *(str(counts[column]) for column in ("pictures", "objects", "masks")))
+    console.print(table)
+    sizes = ", ".join(f"{name} {width} x {height}" for name, (height, width) in document["sizes"].items())
+    console.print(f"{len(document['classes'])} classes. Pictures, width x height: {sizes or 'none'}.", markup=False)
 
 
 def show_made(document: Document) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,20 +16,29 @@ from isotrain.app.files import put
 from isotrain.app.telling import tell
 from isotrain.data.textfiles import lines_of, read_utf8
 from isotrain.errors import BadData, BadOption
+from isotrain.nets.recurrent import CharacterNet
 from isotrain.progress import progress_bar
-from isotrain.tasks.characters import Characters
+from isotrain.tasks.characters import READ, Characters
 from isotrain.tasks.sentences import Search
 from isotrain.tasks.translate import Translate, Translation
 from isotrain.train.rundir import load_run
 
 FEW = 8
 """Sentences up to which it is drawn unasked where the net looked."""
+GATES = "gates.png"
 TOGETHER = 512
 """Sentences translated before their translations are written: of like length together in these."""
 
 
 def write_on(
-    run: Path, prompt: str, length: int, temperature: float, top_k: int | None, seed: int, as_json: bool
+    run: Path,
+    prompt: str,
+    length: int,
+    temperature: float,
+    top_k: int | None,
+    seed: int,
+    as_json: bool,
+    gates: Path | None = None,
 ) -> None:
     """Write a prompt and what follows it to stdout, as it comes; nothing of it is kept, but for JSON.
 
@@ -43,10 +52,13 @@ def write_on(
         top_k: draw among so many of the likeliest; None: among all.
         seed: of the draws.
         as_json: one object at the end instead.
+        gates: folder for a picture of what units and gates did while they read prompt and text (their first 140
+            symbols); None: no picture.
 
     Raises:
         BadCheckpoint: no run, or damaged.
-        BadOption: the prompt has a character that the run does not know, or is empty; an option is outside its range.
+        BadOption: the prompt has a character that the run does not know, or is empty; an option is outside its range;
+            the place cannot be written.
         KeyboardInterrupt: interrupted.
     """
     if not prompt:
@@ -55,18 +67,37 @@ def write_on(
     assert isinstance(task, Characters), "the caller knows the task"
     text = islice(task.write(net, prompt, torch.Generator().manual_seed(seed), temperature, top_k), length)
     if as_json:
-        _object(run, prompt, text)
+        _object(run, prompt, text, lambda read: _gates(task, net, read, gates))
         return
-    first = next(text, "")  # what is wrong with the prompt is told before anything is written
+    begun = next(text, "")  # what is wrong with the prompt is told before anything is written
+    read = prompt + begun
     try:
-        _out(prompt + first)
+        _out(read)
         for piece in text:
+            if len(read) < READ:
+                read += piece
             _out(piece)
     finally:
         _out("\n")
+    drawn = _gates(task, net, read, gates)
+    if drawn is not None:
+        print(f"Written: {drawn}", file=sys.stderr)
 
 
-def _object(run: Path, prompt: str, pieces: Iterator[str]) -> None:
+def _gates(task: Characters, net: nn.Module, read: str, folder: Path | None) -> str | None:
+    """The picture of what gates did while the text was read, in a folder; its path."""
+    if folder is None:
+        return None
+    from isotrain.tasks.gates_plot import gates_picture
+
+    assert isinstance(net, CharacterNet), "the net is this task's"
+    symbols = read.encode().decode("latin-1") if task.card["bytes"] else read
+    drawn = io.BytesIO()
+    gates_picture(net, task.symbols, symbols[:READ], gates=True).save(drawn, format="png")
+    return put(folder / GATES, drawn.getvalue())
+
+
+def _object(run: Path, prompt: str, pieces: Iterator[str], draw: Callable[[str], str | None]) -> None:
     written: list[str] = []
     stopped: KeyboardInterrupt | None = None
     try:
@@ -74,8 +105,10 @@ def _object(run: Path, prompt: str, pieces: Iterator[str]) -> None:
             written.append(piece)
     except KeyboardInterrupt as error:
         stopped = error
-    text = {"prompt": prompt, "text": "".join(written), "symbols": len(written), "interrupted": stopped is not None}
-    tell({"kind": "predict", "run": str(run), "task": Characters.name, **text}, "", True)
+    whole = "".join(written)
+    told = {"prompt": prompt, "text": whole, "symbols": len(written), "interrupted": stopped is not None}
+    drawn = draw(prompt + whole) if stopped is None else None
+    tell({"kind": "predict", "run": str(run), "task": Characters.name, **told, "drawn": drawn}, "", True)
     if stopped is not None:
         raise stopped
 

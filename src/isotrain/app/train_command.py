@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,19 @@ from isotrain.app.run_data import Asked, asked_by
 from isotrain.data.samples import Dataset
 from isotrain.data.shelf import Shelf
 from isotrain.errors import BadCheckpoint, BadOption
+from isotrain.look.familiar import FILE as FAMILIAR
+from isotrain.look.familiar import learn_of
 from isotrain.tasks import task_named
 from isotrain.tasks.looking import PictureTask
+from isotrain.train.distributed import joined
+from isotrain.train.live import LIVE
 from isotrain.train.loop import fit
+from isotrain.train.modelcard import README, model_card
 from isotrain.train.optimizers import chosen as trainer_named
 from isotrain.train.plots import curve_png, sheet
 from isotrain.train.recipes import Plan, recipe
 from isotrain.train.rundir import CARD, CHECKPOINT, CURVE, PICTURES, SCORES, SHOWN, WEIGHTS, RunFolder, load_run
+from isotrain.train.tensorboard import BOARD, Board
 
 TRIED = 1.0
 """Minutes that generated data is learned from, if nothing else is asked for."""
@@ -37,6 +44,7 @@ def train(
     resume: bool,
     overwrite: bool,
     quiet: bool,
+    board: bool = False,
 ) -> dict[str, Any]:
     """Train a task and leave the run in a folder.
 
@@ -50,19 +58,24 @@ def train(
         resume: go on with the run in the folder.
         overwrite: begin anew though there is a run in the folder.
         quiet: neither progress nor words.
+        board: write what TensorBoard shows, too.
 
     Returns:
-        What was done, as JSON can hold it.
+        What was done, as JSON can hold it; nothing in a process that does not lead the others.
 
     Raises:
         BadOption: the folder is taken, or an option is wrong.
         BadCheckpoint: `resume`, and the folder holds no run of this task that could go on.
+        KeyboardInterrupt: asked to stop; the step was finished and a checkpoint saved.
     """
+    team = joined()
+    quiet = quiet or not team.lead
     kind = task_named(task)
     folder = RunFolder(out)
+    watch = Board(out) if board and team.lead else None
     if resume:
         asked, plan, card = _begun(folder, task, data, held_out, options)
-    elif folder.taken and not overwrite:
+    elif team.lead and folder.taken and not overwrite:
         raise BadOption(f"{out} holds a run already: go on with it by --resume, replace it by --overwrite, or --out.")
     else:
         asked = Asked.of(task, data, held_out, chosen.get("seed", 0), options)
@@ -75,11 +88,22 @@ def train(
     if not quiet:
         _announce(task, asked, dataset)
     made = kind(kind.plan(dataset, asked.options) if card is None else card)
-    if not resume:
+    if not resume and team.lead:
         _clear(folder)
         asked.keep(folder)
-    outcome = fit(made, dataset, folder, plan, resume=resume, progress=not quiet)
-    written = _left(folder, dataset, outcome.curve)
+    with watch or nullcontext():
+        try:
+            outcome = fit(made, dataset, folder, plan, resume=resume, progress=not quiet, team=team, watch=watch)
+        except KeyboardInterrupt as error:
+            if str(error) and not quiet:
+                print(f"isotrain: {error}", file=sys.stderr)
+            raise
+        if not team.lead:
+            return {}
+        written = _left(folder, dataset, outcome.curve)
+        if watch is not None:
+            watch.end(outcome.steps, outcome.scores, folder.path / PICTURES)
+            written.append(str(watch.folder))
     return {
         "kind": "train",
         "run": str(out),
@@ -135,8 +159,9 @@ def _announce(task: str, asked: Asked, dataset: Dataset) -> None:
 
 def _clear(folder: RunFolder) -> None:
     """Take away what an earlier run left, only now that there is something to train."""
-    names = (CHECKPOINT, WEIGHTS, SCORES, CURVE, CARD, SHOWN)
+    names = (CHECKPOINT, WEIGHTS, SCORES, CURVE, CARD, SHOWN, LIVE, README, FAMILIAR)
     old = [folder.path / name for name in names] + list((folder.path / PICTURES).glob("*.png"))
+    old += (folder.path / BOARD).glob("events.*")
     for path in old:
         try:
             path.unlink(missing_ok=True)
@@ -149,6 +174,7 @@ def _left(folder: RunFolder, dataset: Dataset, curve: list[Any]) -> list[str]:
     task, net, _ = load_run(folder.path)
     title = f"{task.name} on {Path(dataset.source).name or 'data'}"
     written = [folder.path / SHOWN] if (folder.path / SHOWN).is_file() else []
+    written.append(folder.write(README, model_card(folder)))
     written.append(folder.write(f"{PICTURES}/curve.png", curve_png(curve, title)))
     samples = dataset.held_out or dataset.test or dataset.train
     page = sheet(task, net, samples) if isinstance(task, PictureTask) else None
@@ -158,4 +184,5 @@ def _left(folder: RunFolder, dataset: Dataset, curve: list[Any]) -> list[str]:
         drawn = io.BytesIO()
         picture.save(drawn, format="png")
         written.append(folder.write(f"{PICTURES}/{name}.png", drawn.getvalue()))
-    return [str(path) for path in written]
+    known = learn_of(folder.path, dataset)
+    return [str(path) for path in (*written, *([] if known is None else [known]))]

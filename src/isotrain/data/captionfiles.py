@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from isotrain.data.captionformats import Said, all_said
+from isotrain.data.captionformats import all_said
+from isotrain.data.faults import Told, refused
 from isotrain.data.opened import folder_of, hold_out
 from isotrain.data.readers.folders import split_of
 from isotrain.data.readers.reading import TEST, TRAIN, VAL, Tree
@@ -19,12 +20,57 @@ Place = str | Path
 
 
 @dataclass
-class _Entry:
+class Entry:
     """A picture that was found, with what is said of it."""
 
     split: str
     where: str
     said: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Gathered:
+    """What captions and pictures make of one another.
+
+    Attributes:
+        tree: the pictures.
+        format: of the captions.
+        entries: pictures that the captions name, and what is said of them; of some perhaps nothing.
+        missing: name of each picture that is not there -> the place that names it first.
+        empty: places of empty captions.
+        long: places of captions that are too long -> their characters.
+    """
+
+    tree: Tree
+    format: str
+    entries: dict[Path, Entry] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    empty: list[str] = field(default_factory=list)
+    long: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def mostly_missing(self) -> bool:
+        """Whether more than half of the pictures are."""
+        return 2 * len(self.missing) > len(self.missing) + len(self.entries)
+
+    @property
+    def bare(self) -> list[str]:
+        """Names of the pictures without a caption."""
+        return [self.tree.name(path) for path in self.tree.pictures if not self.said(path)]
+
+    def said(self, path: Path) -> list[str]:
+        """The captions of a picture."""
+        return self.entries[path].said if path in self.entries else []
+
+    @property
+    def samples(self) -> dict[str, list[Sample]]:
+        """The pictures with captions, by split."""
+        splits: dict[str, list[Sample]] = {TRAIN: [], VAL: [], TEST: []}
+        for path, entry in self.entries.items():
+            if entry.said:
+                sample = Sample(path, name=self.tree.name(path), where=entry.where, said=tuple(entry.said))
+                splits[entry.split].append(sample)
+        return splits
 
 
 def open_captions(
@@ -49,6 +95,30 @@ def open_captions(
     """
     if not 0 <= held_out < 1:
         raise BadOption(f"a share of {held_out} cannot be held out: 0 to below 1.")
+    found = gathered(photos, captions)
+    notes = _notes(found)
+    splits, where = found.samples, found.tree.root
+    if not any(splits.values()):
+        raise BadData("; ".join((f"{where}: no picture has a caption", *notes)) + ".")
+    train, kept = splits[TRAIN], splits[VAL]
+    if not train and held_out:
+        raise BadData(f"{where} ({found.format}) has no pictures to learn from: all are held out or to be tested on.")
+    if not kept and held_out:
+        train, kept = hold_out(train, held_out, seed)
+    return Dataset((), train, kept, splits[TEST], str(photos), found.format, tuple(notes))
+
+
+def gathered(photos: Place, captions: Place | Sequence[Place] | None = None, told: Told = refused) -> Gathered:
+    """Pictures and captions brought together, with all that will be left out.
+
+    Args:
+        photos: as of `open_captions`.
+        captions: the same.
+        told: what is done about a fault of a file.
+
+    Raises:
+        BadData: absent, of no known format, or `told` does.
+    """
     folder = folder_of(str(photos))
     if not folder.is_dir():
         raise BadData(f"{folder} is a file: the folder of the pictures is needed, and the captions behind it.")
@@ -59,78 +129,63 @@ def open_captions(
         named = []
     else:
         named = [captions] if isinstance(captions, str | Path) else list(captions)
-    kind, said = all_said(tree, [folder_of(str(place)) for place in named])
-    notes: list[str] = []
-    entries = _gathered(tree, said, notes)
-    splits: dict[str, list[Sample]] = {TRAIN: [], VAL: [], TEST: []}
-    for path, entry in entries.items():
-        sample = Sample(path, name=tree.name(path), where=entry.where, said=tuple(entry.said))
-        splits[entry.split].append(sample)
-    train, kept = splits[TRAIN], splits[VAL]
-    if not train and held_out:
-        raise BadData(f"{folder} ({kind}) has no pictures to learn from: all are held out or to be tested on.")
-    if not kept and held_out:
-        train, kept = hold_out(train, held_out, seed)
-    return Dataset((), train, kept, splits[TEST], str(photos), kind, tuple(notes))
-
-
-def _gathered(tree: Tree, all_said: Iterable[Said], notes: list[str]) -> dict[Path, _Entry]:
-    """The pictures that are there and have captions; what is left out is noted."""
-    entries: dict[Path, _Entry] = {}
+    kind, every = all_said(tree, [folder_of(str(place)) for place in named], told)
+    found = Gathered(tree, kind)
     places: dict[tuple[str, tuple[Path, ...]], Path | None] = {}
-    missing: dict[str, str] = {}
-    empty: list[str] = []
-    long: list[str] = []
-    for said in all_said:
+    for said in every:
         key = said.picture, said.folders
         if key not in places:
             places[key] = tree.picture(said.picture, *said.folders) if said.picture else None
         path = places[key]
         if path is None:
-            missing.setdefault(said.picture, said.where)
+            found.missing.setdefault(said.picture, said.where)
             continue
-        entry = entries.setdefault(path, _Entry(said.split or _split_of(tree, path), said.where))
+        entry = found.entries.setdefault(path, Entry(said.split or _split_of(tree, path), said.where))
         if said.split not in ("", entry.split):
             what = f"picture {tree.name(path)} is in {said.split}, and in {entry.split} at {entry.where}"
-            raise BadData(f"{said.where}: {what}. Take it out of one.")
+            told(said.where, what, "Take it out of one")
+            continue
         if said.caption is None:
             continue
         caption = " ".join(said.caption.split())
         if not caption:
-            empty.append(said.where)
+            found.empty.append(said.where)
         elif len(caption) > LONGEST:
-            long.append(f"{said.where}, {len(caption):,} characters")
+            found.long[said.where] = len(caption)
         else:
             entry.said.append(caption)
-    _missing(tree, missing, len(entries), notes)
-    kept = {path: entry for path, entry in entries.items() if entry.said}
-    bare = [tree.name(path) for path in tree.pictures if path not in kept]
-    for found, one, several in (
-        (empty, "empty caption", "empty captions"),
+    return found
+
+
+def _notes(found: Gathered) -> list[str]:
+    """What is left out, in a line a kind; raise if it is most of the pictures."""
+    notes: list[str] = []
+    _missing(found, notes)
+    long = [f"{where}, {size:,} characters" for where, size in found.long.items()]
+    for places, one, several in (
+        (found.empty, "empty caption", "empty captions"),
         (long, f"caption of more than {LONGEST:,} characters", f"captions of more than {LONGEST:,} characters"),
-        (bare, "picture without a caption", "pictures without a caption"),
+        (found.bare, "picture without a caption", "pictures without a caption"),
     ):
-        if found:
-            notes.append(_left_out(len(found), one if len(found) == 1 else several, found[0]))
-    if not kept:
-        raise BadData("; ".join((f"{tree.root}: no picture has a caption", *notes)) + ".")
-    return kept
+        if places:
+            notes.append(_left_out(len(places), one if len(places) == 1 else several, places[0]))
+    return notes
 
 
 def _split_of(tree: Tree, path: Path) -> str:
     return split_of(tree, path)[0] if path.is_relative_to(tree.root) else TRAIN
 
 
-def _missing(tree: Tree, missing: dict[str, str], found: int, notes: list[str]) -> None:
-    """Note pictures that are missing, each with the place that names it first; raise if they are most of all."""
-    if not missing:
+def _missing(found: Gathered, notes: list[str]) -> None:
+    """Note pictures that are missing, the first with the place that names it; raise if they are most of all."""
+    if not found.missing:
         return
-    name, where = next(iter(missing.items()))
-    number, of = len(missing), len(missing) + found
-    if 2 * number > of:
+    name, where = next(iter(found.missing.items()))
+    number, of = len(found.missing), len(found.missing) + len(found.entries)
+    if found.mostly_missing:
         raise BadData(
-            f"{where}: picture {name!r} is not in {tree.root}; {number:,} of {of:,} pictures are missing. Put them "
-            "there, or name the folder that holds them."
+            f"{where}: picture {name!r} is not in {found.tree.root}; {number:,} of {of:,} pictures are missing. Put "
+            "them there, or name the folder that holds them."
         )
     is_are = "is" if number == 1 else "are"
     first = "" if number == 1 else "the first: "

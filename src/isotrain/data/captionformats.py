@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from isotrain.data.faults import Told, refused
 from isotrain.data.readers.reading import TRAIN, Tree, split_named
 from isotrain.data.readers.textfiles import Lists, read_json
 from isotrain.data.textfiles import lines_of, read_bytes, read_utf8
@@ -48,12 +49,13 @@ class Said(NamedTuple):
     where: str
 
 
-def all_said(tree: Tree, named: Sequence[Path]) -> tuple[str, Iterator[Said]]:
+def all_said(tree: Tree, named: Sequence[Path], told: Told = refused) -> tuple[str, Iterator[Said]]:
     """The format of the captions, and what they say.
 
     Args:
         tree: the pictures.
         named: the files with the captions, or a folder with them; none: they are looked for among the pictures.
+        told: what is done about a fault of a file.
 
     Raises:
         BadData: none, of no known format, of several, or given twice. Later, while they are read: malformed.
@@ -69,7 +71,7 @@ def all_said(tree: Tree, named: Sequence[Path]) -> tuple[str, Iterator[Said]]:
     if len(kinds) > 1:
         raise BadData(f"captions in several formats: {_listed(files)}. Name the files of one.")
     kind = kinds.pop()
-    return kind, READERS[kind](tree, list(files))
+    return kind, READERS[kind](tree, list(files), told)
 
 
 def _found(tree: Tree) -> dict[Path, str | None]:
@@ -84,6 +86,15 @@ def _found(tree: Tree) -> dict[Path, str | None]:
     if not texts:
         raise BadData(f"{tree.root} has no captions. Known: {KNOWN}.")
     return dict.fromkeys(texts, BESIDE)
+
+
+def captions_in(tree: Tree) -> bool:
+    """Whether a folder of pictures has files that are captions for sure, or a text beside most pictures."""
+    looked = tree.ending(".jsonl", ".json", ".txt", ".token", ".csv")
+    if any(_kind(path, strict=False) is not None for path in looked):
+        return True
+    beside = {path.with_suffix("") for path in tree.ending(".txt")}
+    return 2 * sum(path.with_suffix("") in beside for path in tree.pictures) > len(tree.pictures)
 
 
 def _listed(kinds: Mapping[Path, str | None]) -> str:
@@ -125,7 +136,7 @@ def _folders(tree: Tree, path: Path) -> tuple[Path, ...]:
     return (path.parent,) if path.is_relative_to(tree.root) else (tree.root, path.parent)
 
 
-def _coco(tree: Tree, files: Sequence[Path]) -> Iterator[Said]:
+def _coco(tree: Tree, files: Sequence[Path], told: Told) -> Iterator[Said]:
     for path in files:
         lists = read_json(path)
         for key in ("images", "annotations"):
@@ -134,105 +145,116 @@ def _coco(tree: Tree, files: Sequence[Path]) -> Iterator[Said]:
         split, part = _split_of_file(tree, path)
         folders = tuple(tree.root / place for place in (part, f"images/{part}", split, "images") if place)
         pictures: dict[Any, str] = {}
-        for where, image in _elements(path, lists, "images"):
+        for where, image in _elements(path, lists, "images", told):
             if "id" not in image or not isinstance(image.get("file_name"), str):
-                raise BadData(f"{where}: picture without id or file_name. Give it both.")
+                told(where, "picture without id or file_name", "Give it both")
+                continue
             if image["id"] in pictures:
-                raise BadData(f"{where}: picture id {image['id']!r} is there twice. Give every picture its own.")
+                told(where, f"picture id {image['id']!r} is there twice", "Give every picture its own")
+                continue
             pictures[image["id"]] = image["file_name"]
             yield Said(image["file_name"], folders, None, split, where)
-        for where, annotation in _elements(path, lists, "annotations"):
+        for where, annotation in _elements(path, lists, "annotations", told):
             if "image_id" not in annotation or not isinstance(annotation.get("caption"), str):
-                raise BadData(f"{where}: no image_id or no caption. Every annotation has both.")
+                told(where, "no image_id or no caption", "Every annotation has both")
+                continue
             name = pictures.get(annotation["image_id"], f"id {annotation['image_id']}")
             yield Said(name, folders, annotation["caption"], split, where)
 
 
-def _karpathy(tree: Tree, files: Sequence[Path]) -> Iterator[Said]:
+def _karpathy(tree: Tree, files: Sequence[Path], told: Told) -> Iterator[Said]:
     for path in files:
         lists = read_json(path)
-        for where, image in _elements(path, lists, "images"):
+        for where, image in _elements(path, lists, "images", told):
             name, sentences = image.get("filename"), image.get("sentences")
             if not isinstance(name, str) or not isinstance(sentences, list):
-                raise BadData(f"{where}: picture without filename or sentences. Give it both.")
+                told(where, "picture without filename or sentences", "Give it both")
+                continue
             named = str(image.get("split", "train"))
             split = SPLITS.get(named) or split_named(named)
             if split is None:
-                raise BadData(f"{where}: split {named!r} is not known. Write train, restval, val or test.")
+                told(where, f"split {named!r} is not known", "Write train, restval, val or test")
+                continue
             folders = (tree.root / str(image["filepath"]),) if image.get("filepath") else ()
             yield Said(name, folders, None, split, where)
             for sentence in sentences:
                 raw = sentence.get("raw") if isinstance(sentence, dict) else None
                 if not isinstance(raw, str):
-                    raise BadData(f'{where}: a sentence without its text. Each is {{"raw": "A dog runs."}}.')
+                    told(where, "a sentence without its text", 'Each is {"raw": "A dog runs."}')
+                    continue
                 yield Said(name, folders, raw, split, where)
 
 
-def _elements(path: Path, lists: Lists, key: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _elements(path: Path, lists: Lists, key: str, told: Told) -> Iterator[tuple[str, dict[str, Any]]]:
     """The objects of a list, and where each stands."""
     for number, element in enumerate(lists.content.get(key, ())):
         where = f"{path}:{lists.lines[key][number]} {key}[{number}]"
         if not isinstance(element, dict):
-            raise BadData(f"{where}: {element!r} is no object.")
+            told(where, f"{element!r} is no object", "Write it as {...}")
+            continue
         yield where, element
 
 
-def _flickr(tree: Tree, files: Sequence[Path]) -> Iterator[Said]:
+def _flickr(tree: Tree, files: Sequence[Path], told: Told) -> Iterator[Said]:
     for path in files:
         split, _ = _split_of_file(tree, path)
-        for where, line in _lines(path):
+        for where, line in _lines(path, told):
             found = TOKEN.fullmatch(line)
             if found is None:
-                raise BadData(f"{where}: {line.strip()[:60]!r} is not NAME.jpg#0<tab>CAPTION.")
+                told(where, f"{line.strip()[:60]!r} is not NAME.jpg#0<tab>CAPTION", "Write it so")
+                continue
             yield Said(found[1].strip(), _folders(tree, path), found[2], split, where)
 
 
-def _table(tree: Tree, files: Sequence[Path]) -> Iterator[Said]:
+def _table(tree: Tree, files: Sequence[Path], told: Told) -> Iterator[Said]:
     for path in files:
         split, _ = _split_of_file(tree, path)
-        for where, line in list(_lines(path))[1:]:
+        for where, line in list(_lines(path, told))[1:]:
             cells = next(csv.reader([line]))
             if len(cells) != 2:
-                raise BadData(f"{where}: {len(cells)} cells, two are needed. Put a caption with commas in quotes.")
+                told(where, f"{len(cells)} cells, two are needed", "Put a caption with commas in quotes")
+                continue
             yield Said(cells[0].strip(), _folders(tree, path), cells[1], split, where)
 
 
-def _lines(path: Path) -> Iterator[tuple[str, str]]:
+def _lines(path: Path, told: Told) -> Iterator[tuple[str, str]]:
     """Lines with something on them, and where each stands."""
-    for number, line in enumerate(lines_of(read_utf8(path)), 1):
+    for number, line in enumerate(lines_of(read_utf8(path, told=told)), 1):
         if line.strip():
             yield f"{path}:{number}", line
 
 
-def _json_lines(tree: Tree, files: Sequence[Path]) -> Iterator[Said]:
+def _json_lines(tree: Tree, files: Sequence[Path], told: Told) -> Iterator[Said]:
     for path in files:
         split, _ = _split_of_file(tree, path)
-        for where, line in _lines(path):
+        for where, line in _lines(path, told):
             try:
                 row = json.loads(line)
             except json.JSONDecodeError as error:
-                raise BadData(f"{where}: no valid JSON ({error.msg}, column {error.colno}).") from error
+                told(where, f"no valid JSON ({error.msg}, column {error.colno})", "Write the line again")
+                continue
             row = row if isinstance(row, dict) else {}
             name = next((row[key] for key in NAMES if isinstance(row.get(key), str)), None)
             said = next((row[key] for key in CAPTIONS if key in row), None)
             captions = [said] if isinstance(said, str) else said
             if name is None or not isinstance(captions, list) or not all(isinstance(text, str) for text in captions):
-                raise BadData(f'{where}: no picture or no caption. Every line is {{"file_name": ..., "caption": ...}}.')
+                told(where, "no picture or no caption", 'Every line is {"file_name": ..., "caption": ...}')
+                continue
             for caption in captions or [None]:
                 yield Said(name, _folders(tree, path), caption, split, where)
 
 
-def _beside(tree: Tree, files: Sequence[Path]) -> Iterator[Said]:
+def _beside(tree: Tree, files: Sequence[Path], told: Told) -> Iterator[Said]:
     pictures = {path.with_suffix(""): path for path in tree.pictures}
     for path in files:
         beside = pictures.get(path.with_suffix(""))
-        for where, line in _lines(path):
+        for where, line in _lines(path, told):
             yield Said(beside.name if beside else path.stem, (path.parent,) if beside else (), line, "", where)
 
 
 COCO, KARPATHY, FLICKR = "COCO captions", "Karpathy's captions", "Flickr8k's list of captions"
 TABLE, LINES, BESIDE = "table of captions", "JSON lines with captions", "captions beside pictures"
-READERS: dict[str, Callable[[Tree, Sequence[Path]], Iterator[Said]]] = {
+READERS: dict[str, Callable[[Tree, Sequence[Path], Told], Iterator[Said]]] = {
     COCO: _coco,
     KARPATHY: _karpathy,
     FLICKR: _flickr,

@@ -48,7 +48,7 @@ def check(source: str, tick: Tick | None = None) -> list[Fault]:
     []
     """
     reading = read_source(source)
-    faults = [*reading.faults, *_classes(reading), *_pictures(reading, tick)]
+    faults = [*reading.faults, *_classes(reading), *looked_at(reading, tick)]
     return list(dict.fromkeys(faults))
 
 
@@ -139,8 +139,8 @@ class _Look:
     thumb: Tensor | None
 
 
-def _pictures(reading: Reading, tick: Tick | None) -> list[Fault]:
-    """Pictures that cannot be read, or are there twice."""
+def looked_at(reading: Reading, tick: Tick | None) -> list[Fault]:
+    """Pictures that cannot be read, or are there twice; `tick(1)` after each."""
     faults: list[Fault] = []
 
     def look(item: tuple[str, Sample]) -> _Look | Fault:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 from isotrain.data.samples import Box
+from isotrain.errors import BadData
 
 Severity = Literal["error", "warning"]
 ROUNDING = 1.0
@@ -33,6 +35,23 @@ class Fault:
 
     def __str__(self) -> str:
         return f"{self.where}: {self.what}. {self.fix}"
+
+
+Told = Callable[[str, str, str], None]
+"""What a reader does about a fault it meets: where, what, how to mend it."""
+
+
+def refused(where: str, what: str, fix: str) -> None:
+    """The first fault ends the reading: who learns from data gets it whole. A doctor notes it instead, and reads on.
+
+    Raises:
+        BadData: always.
+
+    >>> refused("pairs.tsv:3", "one column", "Put a tab between the two")
+    Traceback (most recent call last):
+    isotrain.errors.BadData: pairs.tsv:3: one column. Put a tab between the two.
+    """
+    raise BadData(f"{where}: {what}. {fix}.")
 
 
 class Boxes:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from isotrain.data.faults import Told, refused
 from isotrain.data.opened import folder_of, hold_out
 from isotrain.data.samples import Dataset, Sample
 from isotrain.data.textfiles import lines_of, read_utf8
@@ -29,7 +30,7 @@ Place = str | Path
 
 
 @dataclass(frozen=True)
-class _Read:
+class Pairs:
     """The pairs of one source as they stand there.
 
     Attributes:
@@ -70,13 +71,13 @@ def open_parallel(
     """
     if not 0 <= held_out < 1:
         raise BadOption(f"a share of {held_out} cannot be held out: 0 to below 1.")
-    read = _read(source, target)
+    read = read_pairs(source, target)
     notes: list[str] = []
     train = _kept(read, notes)
     beside: tuple[Path, ...] = read.files
     kept: list[Sample] = []
     if val is not None:
-        read_val = _read(*val)
+        read_val = read_pairs(*val)
         kept = _kept(read_val, notes)
         known = {sample.text for sample in train}
         again = sum(sample.text in known for sample in kept)
@@ -91,15 +92,25 @@ def open_parallel(
     return Dataset((), train, kept, source=str(source), format=read.format, notes=tuple(notes))
 
 
-def _read(source: Place, target: Place | None) -> _Read:
+def read_pairs(source: Place, target: Place | None, told: Told = refused) -> Pairs:
+    """All pairs as they stand, those that nothing can be learned from among them.
+
+    Args:
+        source: as of `open_parallel`.
+        target: the same.
+        told: what is done about a fault.
+
+    Raises:
+        BadData: absent, unreadable, of no known format, or `told` does.
+    """
     path = _file(source)
     if target is not None:
-        return _two_files(path, _file(target))
+        return _two_files(path, _file(target), told)
     kind = _suffix(path)
     if kind == ".tsv":
-        return _table(path)
+        return _table(path, told)
     if kind in (".jsonl", ".ndjson"):
-        return _objects(path)
+        return _objects(path, told)
     raise BadData(
         f"{path} is one side: name the file with the other, --target FILE. "
         "(A single file with both is a .tsv of two columns or a .jsonl.)"
@@ -113,39 +124,61 @@ def _file(place: Place) -> Path:
     return path
 
 
-def _kept(read: _Read, notes: list[str]) -> list[Sample]:
-    """The pairs that can be learned from; what is left out is noted."""
-    names = [str(file) for file in read.files]
-    samples: list[Sample] = []
-    empty: list[str] = []
-    one_sided: list[str] = []
-    long: list[str] = []
+ONE_SIDED, EMPTY = "with one side empty", "with both sides empty"
+LONG = f"with more than {LONGEST:,} characters on a side"
+
+
+class LeftOut(NamedTuple):
+    """A pair that nothing can be learned from.
+
+    Attributes:
+        why: ONE_SIDED, EMPTY or LONG.
+        file: the one that is at fault.
+        line: in it.
+        more: what it is found again by.
+    """
+
+    why: str
+    file: Path
+    line: int
+    more: str
+
+
+def judged(read: Pairs) -> Iterator[Sample | LeftOut]:
+    """Each pair, as it is learned from or why it is left out."""
     for number, source, target in read.pairs:
         pair = source.strip(), target.strip()
-        where = f"{names[0]}, line {number}"
         sizes = len(pair[0]), len(pair[1])
         if not any(pair):
-            empty.append(where)
+            yield LeftOut(EMPTY, read.files[0], number, "")
         elif not all(pair):
             side = 1 if pair[0] else 0
-            one_sided.append(f"{names[side]}, line {number} (beside {_shown(pair[1 - side])})")
+            yield LeftOut(ONE_SIDED, read.files[side], number, f"beside {_shown(pair[1 - side])}")
         elif max(sizes) > LONGEST:
             side = 0 if sizes[0] > LONGEST else 1
-            long.append(f"{names[side]}, line {number} ({sizes[side]:,} characters)")
+            yield LeftOut(LONG, read.files[side], number, f"{sizes[side]:,} characters")
         else:
-            samples.append(Sample(name=str(number), group=pair[0], where=where, text=pair[0], said=pair[1:]))
-    for places, what in (
-        (one_sided, "with one side empty"),
-        (empty, "with both sides empty"),
-        (long, f"with more than {LONGEST:,} characters on a side"),
-    ):
+            where = f"{read.files[0]}, line {number}"
+            yield Sample(name=str(number), group=pair[0], where=where, text=pair[0], said=pair[1:])
+
+
+def _kept(read: Pairs, notes: list[str]) -> list[Sample]:
+    """The pairs that can be learned from; what is left out is noted."""
+    samples: list[Sample] = []
+    left: dict[str, list[str]] = {ONE_SIDED: [], EMPTY: [], LONG: []}
+    for found in judged(read):
+        if isinstance(found, Sample):
+            samples.append(found)
+        else:
+            left[found.why].append(f"{found.file}, line {found.line}{f' ({found.more})' if found.more else ''}")
+    for what, places in left.items():
         if places:
             many = "1 pair" if len(places) == 1 else f"{len(places):,} pairs"
             first = "" if len(places) == 1 else "the first: "
             notes.append(f"{many} {what} left out ({first}{places[0]})")
     if not samples:
-        left = f": {'; '.join(notes)}" if notes else ""
-        raise BadData(f"{names[0]} has no pair of sentences{left}.")
+        why = f": {'; '.join(notes)}" if notes else ""
+        raise BadData(f"{read.files[0]} has no pair of sentences{why}.")
     return samples
 
 
@@ -196,19 +229,21 @@ def _sorted_sides(names: list[str]) -> list[str]:
     return sorted(names, key=lambda name: (".en" not in name, name))
 
 
-def _two_files(path: Path, other: Path) -> _Read:
-    source, target = (lines_of(read_utf8(file, _way_out(file))) for file in (path, other))
+def _two_files(path: Path, other: Path, told: Told) -> Pairs:
+    source, target = (lines_of(read_utf8(file, _way_out(file), told)) for file in (path, other))
     if len(source) != len(target):
-        raise BadData(_unequal(path, other, source, target))
+        told(*_unequal(path, other, source, target))
+        return Pairs((path, other), [], "parallel files")  # which belong together, nobody knows
     numbers = range(1, len(source) + 1)
-    return _Read((path, other), list(zip(numbers, source, target, strict=True)), "parallel files")
+    return Pairs((path, other), list(zip(numbers, source, target, strict=True)), "parallel files")
 
 
 def _way_out(path: Path) -> str:
     return f"convert it: iconv -f LATIN1 -t UTF-8 {path.name.removesuffix('.gz')}"
 
 
-def _unequal(path: Path, other: Path, source: list[str], target: list[str]) -> str:
+def _unequal(path: Path, other: Path, source: list[str], target: list[str]) -> tuple[str, str, str]:
+    """Where two files part, as a fault."""
     longer, lines = (path, source) if len(source) > len(target) else (other, target)
     short = min(len(source), len(target))
     text = (
@@ -222,7 +257,7 @@ def _unequal(path: Path, other: Path, source: list[str], target: list[str]) -> s
     parted = _parted(source, target)
     if parted < short:
         text += f"; by the lengths of the lines they part near line {parted + 1}"
-    return f"{text}. Find the line where they part, and put back what is missing."
+    return f"{longer}:{short + 1}", text, "Find the line where they part, and put back what is missing"
 
 
 def _parted(source: list[str], target: list[str]) -> int:
@@ -244,8 +279,8 @@ def _parted(source: list[str], target: list[str]) -> int:
     return int(costs.argmin()) if costs.min() < costs[-1] - SURE else len(short)
 
 
-def _table(path: Path) -> _Read:
-    rows = [line.split("\t", 3) for line in lines_of(read_utf8(path, _way_out(path)))]
+def _table(path: Path, told: Told) -> Pairs:
+    rows = [line.split("\t", 3) for line in lines_of(read_utf8(path, _way_out(path), told))]
     heading = tuple(cell.strip().lower() for cell in rows[0]) if rows else ()
     turned = heading[::-1] in FIELDS
     pairs: list[tuple[int, str, str]] = []
@@ -256,41 +291,49 @@ def _table(path: Path) -> _Read:
         if len(cells) != 2:
             many = "one column" if len(cells) == 1 else "more than two columns"
             fix = "Put a tab between a sentence and its translation" if len(cells) == 1 else "Keep two: cut -f1,2"
-            raise BadData(f"{path}:{number}: {many} ({_shown(cells[0])}), two are needed. {fix}.")
+            told(f"{path}:{number}", f"{many} ({_shown(cells[0])}), two are needed", fix)
+            continue
         pairs.append((number, cells[1], cells[0]) if turned else (number, cells[0], cells[1]))
-    return _Read((path, path), pairs, "tab-separated pairs")
+    return Pairs((path, path), pairs, "tab-separated pairs")
 
 
-def _objects(path: Path) -> _Read:
+def _objects(path: Path, told: Told) -> Pairs:
     fields: tuple[str, str] | None = None
     pairs: list[tuple[int, str, str]] = []
-    for number, line in enumerate(lines_of(read_utf8(path, _way_out(path))), 1):
+    for number, line in enumerate(lines_of(read_utf8(path, _way_out(path), told)), 1):
         if not line.strip():
             continue
         where = f"{path}:{number}"
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:
-            raise BadData(f"{where}: no valid JSON ({error.msg}, column {error.colno}).") from error
+            told(where, f"no valid JSON ({error.msg}, column {error.colno})", "Write the line again")
+            continue
         if isinstance(row, dict) and isinstance(row.get("translation"), dict):
             row = row["translation"]
         if not isinstance(row, dict):
-            raise BadData(f'{where}: no object. Every line is {{"source": ..., "target": ...}}.')
-        fields = fields or _fields(row, where)
-        for name in fields:
-            if not isinstance(row.get(name), str):
-                raise BadData(f"{where}: no text {name!r}, and line {pairs[0][0]} has one. Add it or delete the line.")
+            told(where, "no object", 'Every line is {"source": ..., "target": ...}')
+            continue
+        fields = fields or _fields(row, where, told)
+        if fields is None:
+            continue
+        lacking = [name for name in fields if not isinstance(row.get(name), str)]
+        if lacking:
+            what = f"no text {lacking[0]!r}, and line {pairs[0][0]} has one" if pairs else f"no text {lacking[0]!r}"
+            told(where, what, "Add it or delete the line")
+            continue
         pairs.append((number, row[fields[0]], row[fields[1]]))
-    return _Read((path, path), pairs, "JSON lines" + (f", {fields[0]!r} to {fields[1]!r}" if fields else ""))
+    return Pairs((path, path), pairs, "JSON lines" + (f", {fields[0]!r} to {fields[1]!r}" if fields else ""))
 
 
-def _fields(row: dict[str, Any], where: str) -> tuple[str, str]:
-    """Names of the two texts of an object."""
+def _fields(row: dict[str, Any], where: str, told: Told) -> tuple[str, str] | None:
+    """Names of the two texts of an object; None where they cannot be known."""
     texts = [name for name, value in row.items() if isinstance(value, str)]
     for names in FIELDS:
         if set(names) <= set(texts):
             return names
     if len(texts) != 2:
         there = ", ".join(map(repr, texts[:6])) or "none"
-        raise BadData(f"{where}: which two texts are meant? There are {there}. Name them 'source' and 'target'.")
+        told(where, f"which two texts are meant? There are {there}", "Name them 'source' and 'target'")
+        return None
     return texts[0], texts[1]

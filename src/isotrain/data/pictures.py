@@ -6,7 +6,7 @@ import functools
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import torch
@@ -50,7 +50,29 @@ def read_picture(source: Path | str | Tensor, reduce: bool = False) -> Tensor:
             raise BadData(f"a picture is uint8 [1 or 3, height, width], this one is {kind}.")
         return source
     path = Path(source)
-    picture = _opened(path, reduce)
+    with _opened(path, reduce) as picture:
+        return pixels_of(picture, path)
+
+
+def open_picture(file: BinaryIO, formats: Sequence[str], path: Path) -> Image:
+    """A picture whose head is read by one of Pillow's decoders named; see `pixels_of`. `path` is for messages.
+
+    Raises:
+        BadData: it is none of these, or damaged.
+    """
+    try:
+        opened: Image = _pillow().open(file, formats=list(formats))
+    except Exception as error:  # as in pixels_of
+        raise BadData(_unreadable(path, error)) from error
+    return opened
+
+
+def pixels_of(picture: Image, path: Path) -> Tensor:
+    """The pixels uint8 [C, H, W] of an opened picture, as `read_picture` has them; `path` is for messages.
+
+    Raises:
+        BadData: it is cut short, or has values that no picture has.
+    """
     try:
         from PIL import ImageOps
 
@@ -63,8 +85,6 @@ def read_picture(source: Path | str | Tensor, reduce: bool = False) -> Tensor:
         raise
     except Exception as error:  # broken files make Pillow raise a dozen kinds: OSError, SyntaxError, struct.error ...
         raise BadData(_unreadable(path, error)) from error
-    finally:
-        picture.close()
     pixels_hwc = pixels if pixels.ndim == 3 else pixels[:, :, None]
     return torch.from_numpy(np.ascontiguousarray(pixels_hwc.transpose(2, 0, 1)))
 
@@ -85,7 +105,7 @@ def picture_size(source: Path | str | Tensor) -> tuple[int, int]:
         width, height = picture.size
         try:
             sideways = _orientation(picture) in SIDEWAYS
-        except Exception as error:  # as in read_picture
+        except Exception as error:  # as in pixels_of
             raise BadData(_unreadable(path, error)) from error
     return (width, height) if sideways else (height, width)
 
@@ -103,7 +123,7 @@ def read_values(path: Path) -> np.ndarray[Any, Any]:
             elif picture.mode in ("RGBA", "RGBX", "RGBa"):
                 picture = picture.convert("RGB")
             return np.array(picture)
-        except Exception as error:  # as in read_picture
+        except Exception as error:  # as in pixels_of
             raise BadData(_unreadable(path, error)) from error
 
 
@@ -127,7 +147,7 @@ def _opened(path: Path, reduce: bool) -> Image:
         raise _too_large(path) from error
     except FileNotFoundError as error:
         raise BadData(f"picture {path} does not exist.") from error
-    except Exception as error:  # as in read_picture
+    except Exception as error:  # as in pixels_of
         raise BadData(_unreadable(path, error)) from error
     if opened.width * opened.height > LIMIT:
         opened.close()

@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from isotrain.errors import BadData
-
 PAD, BEGIN, END, UNKNOWN = 0, 1, 2, 3
 """The first symbols of a vocabulary of words."""
-
-
-def read_text(path: Path) -> str:
-    """A UTF-8 file, gzipped or not.
-
-    Raises:
-        BadData: absent, unreadable or not UTF-8.
-    """
-    try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        return content.decode("utf-8")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise BadData(f"{path} cannot be read as UTF-8 text: {error}.") from error
 
 
 def characters(text: str) -> tuple[Tensor, str]:

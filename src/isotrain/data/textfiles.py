@@ -6,10 +6,12 @@ import gzip
 import zlib
 from bisect import bisect_right
 from collections import Counter
+from collections.abc import Iterator
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Literal
 
+from isotrain.data.faults import Told, refused
 from isotrain.data.opened import folder_of
 from isotrain.data.readers.reading import naturally
 from isotrain.data.samples import Dataset, Sample
@@ -52,7 +54,7 @@ def open_text(path: str | Path, *, unit: Unit = "characters", length: int = 64) 
     cuts = [0, *(int(share * len(whole)) for share in SHARES), len(whole)]
     least = min(cuts[2] - cuts[1], cuts[3] - cuts[2])
     if least <= length:
-        fitting = f"stretches of at most {least - 1} (--length {least - 1})" if least > 1 else "a longer text"
+        fitting = f"stretches of at most {least - 1} (-o length={least - 1})" if least > 1 else "a longer text"
         raise BadData(
             f"{place} has {len(whole):,} {unit}, of which {least:,} are held out: too few for a stretch of {length} "
             f"and the one that follows. Use {fitting}."
@@ -110,12 +112,13 @@ def read_bytes(path: Path) -> bytes:
         raise BadData(f"{path} cannot be read: {reason.rstrip('.')}.") from error
 
 
-def read_utf8(path: Path, way_out: str = "") -> str:
+def read_utf8(path: Path, way_out: str = "", told: Told = refused) -> str:
     """A UTF-8 file, gzipped or not, a byte order mark left out.
 
     Args:
         path: of the file.
         way_out: what else than saving it again can be done about a file that is not UTF-8.
+        told: what is done about each line that is not UTF-8; its wrong bytes are read as U+FFFD.
 
     Raises:
         BadData: it cannot be read, or is not UTF-8; the message names the first wrong byte.
@@ -123,13 +126,26 @@ def read_utf8(path: Path, way_out: str = "") -> str:
     content = read_bytes(path)
     try:
         return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        at = error.start + len(content) - len(error.object)  # the mark is not counted by the decoder
-        line = content.count(b"\n", 0, at) + 1
+    except UnicodeDecodeError:
         other = f", or {way_out}" if way_out else ""
-        raise BadData(
-            f"{path}:{line}: not UTF-8 text: byte {at:,} is 0x{content[at]:02x}. Save it as UTF-8{other}."
-        ) from error
+        for line, at in _wrong_lines(content):
+            told(f"{path}:{line}", f"not UTF-8 text: byte {at:,} is 0x{content[at]:02x}", f"Save it as UTF-8{other}")
+        return content.decode("utf-8-sig", "replace")
+
+
+def _wrong_lines(content: bytes) -> Iterator[tuple[int, int]]:
+    r"""Lines, counted from 1, that are not UTF-8, and the place of the first wrong byte of each.
+
+    >>> list(_wrong_lines(b"one\nna\xefve\nthree\n\xff"))
+    [(2, 6), (4, 16)]
+    """
+    start = 0
+    for number, line in enumerate(content.split(b"\n"), 1):
+        try:
+            line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            yield number, start + error.start
+        start += len(line) + 1
 
 
 def lines_of(text: str) -> list[str]:

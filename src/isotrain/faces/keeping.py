@@ -27,8 +27,8 @@ def png_of(crop: Tensor) -> bytes:
     return content.getvalue()
 
 
-def new_face(path: Path, picture: Tensor, face: Face, chain: Chain) -> NewFace:
-    """A face with its provenance.
+def new_face(photo: Path | PhotoSource, picture: Tensor, face: Face, chain: Chain) -> NewFace:
+    """A face with its provenance; `photo` is the file, or its source where that is known.
 
     Raises:
         BadData: the photo cannot be read any more.
@@ -37,9 +37,10 @@ def new_face(path: Path, picture: Tensor, face: Face, chain: Chain) -> NewFace:
         "detector": chain.cutter.detector.name, "landmarks": chain.cutter.landmarker.name,
         "alignment": "2d" if face.turned else chain.cutter.aligner.alignment,
     }  # fmt: skip
-    source = PhotoSource.of(path, (picture.shape[1], picture.shape[2]))
+    if isinstance(photo, Path):
+        photo = PhotoSource.of(photo, (picture.shape[1], picture.shape[2]))
     score = min(1.0, max(0.0, face.score))
-    return NewFace(source, face.box, score, face.vector.numpy(), face.points.numpy(), png_of(face.crop), made)
+    return NewFace(photo, face.box, score, face.vector.numpy(), face.points.numpy(), png_of(face.crop), made)
 
 
 def the_face(path: Path, faces: Sequence[Face], number: int | None, tell: Callable[[str], None]) -> Face:

@@ -47,7 +47,7 @@ class OnnxEmbedder:
     def __init__(self, path: Path, tell: Callable[[str], None]) -> None:
         content = _content(path)
         self.path = path
-        self._session = _session(path, content)
+        self._session = session_of(path, content, str(path))
         ports, self._dtype = _ports(path, self._session)
         sidecar = path.with_suffix(".json")
         if sidecar.is_file():
@@ -101,7 +101,9 @@ class OnnxEmbedder:
             (output,) = self._session.run([self.pipeline.output], {self._session.get_inputs()[0].name: given})
         except Exception as error:  # onnxruntime has a class for each status
             advice = ' If it takes one face at a time, say "batch": 1 in its sidecar.' if len(crops) > 1 else ""
-            raise BadCheckpoint(f"{self.path} does not run on {list(given.shape)}: {_line(error)}{advice}") from error
+            raise BadCheckpoint(
+                f"{self.path} does not run on {list(given.shape)}: {first_line(error)}{advice}"
+            ) from error
         rows = np.asarray(output)
         expected = self.dims or rows.size // len(crops)
         if rows.shape[:2] != (len(crops), expected) or rows.size != len(crops) * expected or not expected:
@@ -123,7 +125,13 @@ def _content(path: Path) -> bytes:
     return content
 
 
-def _session(path: Path, content: bytes) -> Any:
+def session_of(path: Path, content: bytes, named: str) -> Any:
+    """An ONNX model, ready to run; `named` is what messages call it.
+
+    Raises:
+        MissingExtra: onnxruntime is not installed.
+        BadCheckpoint: it is no model that can be run.
+    """
     try:
         onnxruntime = import_module("onnxruntime")  # has no types
     except ImportError as error:
@@ -137,8 +145,8 @@ def _session(path: Path, content: bytes) -> Any:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has a class for each status
         raise BadCheckpoint(
-            f"{path} is no ONNX model that onnxruntime can run: {_line(error)} It has to be whole, its weights in the "
-            "same file."
+            f"{named} is no ONNX model that onnxruntime can run: {first_line(error)} It has to be whole, its weights "
+            "in the same file."
         ) from error
 
 
@@ -164,6 +172,7 @@ def _shape(shape: Any) -> tuple[int | None, ...]:
     return tuple(side if isinstance(side, int) and side > 0 else None for side in shape or ())
 
 
-def _line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
+    """The first line of an error, for a message of one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0][:300] if lines else type(error).__name__).rstrip(".") + "."

@@ -6,13 +6,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
+from torch import Tensor
 
 from isotrain.aside import write_aside
 from isotrain.errors import BadCheckpoint, BadOption
 from isotrain.faces.calibration import Calibration
-from isotrain.faces.chain import Face
 from isotrain.gallery import Gallery, Hit
 
 FAR = 1e-3
@@ -108,8 +109,17 @@ def threshold_of(calibration: Calibration | None, threshold: float | None, far: 
     return calibration.at(far).threshold
 
 
+class Represented(Protocol):
+    """A face as far as it takes to say whose it is."""
+
+    @property
+    def vector(self) -> Tensor:
+        """Float32 [D] of length 1."""
+        ...
+
+
 def recognise(
-    gallery: Gallery, faces: Sequence[Face], model: str, threshold: float, calibration: Calibration | None = None
+    gallery: Gallery, faces: Sequence[Represented], model: str, threshold: float, calibration: Calibration | None = None
 ) -> list[Recognised]:
     """The people that the faces of one photo are. Nobody is in a photo twice: the likelier face is theirs.
 

@@ -113,6 +113,26 @@ class Arranger:
         self._people.call(person, name)
         return self._people.record(person)
 
+    def split(self, faces: Sequence[int], name: str, consent: Consent | None, today: date) -> Person:
+        """`Gallery.split`.
+
+        Raises:
+            BadData: no faces, or one twice.
+        """
+        if not faces or len(set(faces)) < len(faces):
+            raise BadData("a person is split off by faces: give their ids, each once.")
+        places = self._faces.places(faces)
+        step = self.journal.step("split")
+        found = self._people.find(name)
+        person = self._people.make(None) if found is None else found
+        recorded = self._agree(person, name, consent, today)
+        if found is None or recorded is not None:
+            self.journal.person(step, person, made=found is None, consent=recorded)
+        if found is None:
+            self._people.call(person, name)
+        self.journal.move(step, list(places.values()), person, "hand")
+        return self._people.record(person)
+
     def merge(self, who: Who, into: Who) -> Person:
         """`Gallery.merge`.
 

@@ -48,6 +48,37 @@ class Consent:
         if self.until is not None and self.until < self.on:
             raise BadOption(f"a consent of {self.on} cannot end before it, on {self.until}: give a later `until`.")
 
+    @classmethod
+    def of(cls, name: str, basis: str, by: str | None = None, until: str | None = None, how: str = "") -> Consent:
+        """Today's consent in the words in which somebody typed or sent it.
+
+        Args:
+            name: whose faces are kept.
+            basis: one of `BASES`.
+            by: who agreed; left out, the person; with "household" nobody was asked.
+            until: a day, as 2027-12-31.
+            how: in free words.
+
+        Raises:
+            BadOption: a basis that is none, a guardian without a name, or a day that is none.
+
+        >>> Consent.of("Ada", "given").by
+        'Ada'
+        """
+        try:
+            end = None if until is None else date.fromisoformat(until)
+        except ValueError as error:
+            raise BadOption(f"until {until!r:.40} should be a day, as 2027-12-31.") from error
+        who = by or {"household": "the household", "guardian": ""}.get(basis, name)
+        if not who:
+            raise BadOption(f"consent guardian: who agreed for {name!r:.80}? Name them (by).")
+        return cls(basis, who, date.today(), end, how)  # type: ignore[arg-type]  # it refuses others
+
+    def document(self) -> dict[str, str | None]:
+        """As JSON can hold it."""
+        until = None if self.until is None else self.until.isoformat()
+        return {"basis": self.basis, "by": self.by, "on": self.on.isoformat(), "until": until, "how": self.how}
+
     def stands(self, today: date) -> bool:
         """Whether the faces may be kept on a day: the last day of the agreement counts."""
         return self.until is None or today <= self.until

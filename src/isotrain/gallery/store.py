@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from isotrain.gallery import exporting, schema
 from isotrain.gallery.address import database_at
+from isotrain.gallery.again import again, all_again, once
 from isotrain.gallery.arranging import Arranger
 from isotrain.gallery.consent import Consent
 from isotrain.gallery.database import Database
@@ -37,20 +38,20 @@ def open_gallery(place: Path | str, passphrase: str | None = None, create: bool 
     """
     database = database_at(place, create)
     try:
-        vault = schema.opened(database, passphrase, create)
+        vault = again(schema.opened)(database, passphrase, create)
         gallery = Gallery(database, vault)
-        # Of an erasure that was cut off, the bytes.
-        gallery.finish_erasing()
+        gallery.finish_erasing()  # the bytes of one that was cut off
     except BaseException:
         database.close()
         raise
     return gallery
 
 
+@all_again
 class Gallery:
     """People, their faces, and who agreed that they are kept. Threads may share one; processes open their own.
 
-    Every method that writes does all of it or nothing, whatever happens to the process meanwhile.
+    Every method that writes does all of it or nothing, whatever happens to the process; a lost server is waited for.
 
     Attributes:
         sealed: whether it is encrypted.
@@ -90,11 +91,8 @@ class Gallery:
         """Everybody, the older first; only those with (or without) a name. Clusters without faces are left out."""
         with self._database.reading():
             people = self._people.records().values()
-        return [
-            person
-            for person in people
-            if (person.name is not None or person.faces) and named in (None, person.name is not None)
-        ]
+        here = [person for person in people if person.name is not None or person.faces]
+        return [person for person in here if named in (None, person.name is not None)]
 
     def person(self, who: Who) -> Person:
         """Somebody by name (exact, after Unicode's NFC and without spaces around it) or id.
@@ -261,8 +259,18 @@ class Gallery:
         with self._database.writing():
             return self._arranger.merge(who, into)
 
+    def split(self, faces: Sequence[int], name: str, consent: Consent | None = None) -> Person:
+        """Put faces to a name by hand: a new one, which needs a consent, or one that is known. One step.
+
+        Raises:
+            BadData: no faces, or one that is not here.
+            BadOption: no consent, or none that stands.
+        """
+        with self._database.writing():
+            return self._arranger.split(faces, name, consent, date.today())
+
     def undo(self) -> Undone:
-        """Take back the last step: assign, arrange, rename, merge, or what enrolling did to faces that were known.
+        """Take back the last step: assign, arrange, rename, merge, split, or what enrolling did to known faces.
 
         Raises:
             BadData: there is none. Nothing before an erasure can be undone.
@@ -313,6 +321,7 @@ class Gallery:
         """Remove the bytes of an erasure that was cut off; whether nothing is left to do."""
         return self._eraser.finish()
 
+    @once
     def export(self, who: Who, folder: Path | str) -> Path:
         """Write all that is kept about somebody, person.json and crops, into a new folder; the JSON's path.
 

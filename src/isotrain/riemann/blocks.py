@@ -66,11 +66,13 @@ class Seen:
         inputs: [g,n,s,i] around `centre`; indices [n,s] for one-hot units.
         errors: [g,n,s,k], cotangents whose outer squares sum to the metric.
         apart: places are samples of their own (the backpropagated metric has no signs to sum).
+        stretch: where its n s rows begin among those of all processes, and how many these are; None for one process.
     """
 
     inputs: Tensor
     errors: Tensor
     apart: bool = False
+    stretch: tuple[int, int] | None = None
 
     def split(self) -> Seen:
         """Every place as a sample."""
@@ -193,6 +195,10 @@ class Shape(ABC):
 
     def begin(self, state: State, v_gki: Tensor, v0_gk: Tensor | None) -> State:
         """Add what is followed from step to step, before the first of them."""
+        return state
+
+    def renew(self, state: State, v_gki: Tensor, v0_gk: Tensor | None) -> State:
+        """Mend what is followed, at a look."""
         return state
 
     def host(self, raw: State, guest_gki: Tensor, inputs: Inputs) -> State:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from isotrain.local import LocallyConnected2d
+from isotrain.riemann.sharednorm import group_of, normalised
 from isotrain.riemann.units import Bias, Part, Sighting, Units
 
 Sight = Callable[[nn.Module, list[Units], tuple[Any, ...], Tensor], list[Sighting]]
@@ -236,6 +237,9 @@ def _norm_sight(normalise: Callable[[Any, Tensor], Tensor], last: bool) -> Any:
 
 def _batch_norm(layer: Any, x: Tensor) -> Tensor:
     if layer.training or layer.running_mean is None:
+        group = group_of(layer) if layer.training else None
+        if group is not None:
+            return normalised(x, layer.eps, group)[0]
         return F.batch_norm(x, None, None, training=True, eps=layer.eps)
     return F.batch_norm(x, layer.running_mean, layer.running_var, eps=layer.eps)
 

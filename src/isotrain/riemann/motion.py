@@ -6,7 +6,7 @@ Letters: units.py. v is the (averaged) gradient, w = M^-1 v the direction, v'w t
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,13 +17,15 @@ from isotrain.errors import NotFinite, NotObserved
 from isotrain.riemann import steplength
 from isotrain.riemann.average import EAGER_STEPS, share_of_new
 from isotrain.riemann.blocks import Shape, State
-from isotrain.riemann.gradients import averaged, gradient_times, require_finite_gradient
+from isotrain.riemann.gradients import averaged, require_finite_gradient
 from isotrain.riemann.measure import Fresh, move
 from isotrain.riemann.ranks import Ranks
+from isotrain.riemann.shards import local_rows
 from isotrain.riemann.stacks import Block, Stacks
 from isotrain.riemann.units import Units
 
 Progress = dict[str, Any]
+Sampled = tuple[steplength.Family, Tensor]
 START: Progress = {
     "step": 0,
     "looks": 0,
@@ -134,7 +136,7 @@ def ready(
     old: State,
     fresh: State | None,
     lead: Mapping[str, Any],
-    factor: float,
+    gradient: Callable[[nn.Parameter], Tensor],
     paced: bool,
 ) -> Ready:
     """The metric of one block, which `fresh` (this batch's) has joined, and the gradient it is to turn.
@@ -146,7 +148,7 @@ def ready(
         old: its state after the last step.
         fresh: its metric in this batch, when this step takes a look.
         lead: progress of the whole run.
-        factor: what gradients are multiplied by.
+        gradient: reads a parameter's gradient.
         paced: whether its steps are judged by the gradient that follows.
 
     Raises:
@@ -165,7 +167,7 @@ def ready(
             "the function when the metric was measured. Nothing was changed, the next step takes a look; to "
             "avoid this error set refresh=1, or let every layer take part from the start."
         )
-    v, v0 = units.weights(gradient_times(factor)), units.biases(gradient_times(factor))
+    v, v0 = units.weights(gradient), units.biases(gradient)
     gain = _along(v, v0, old) if paced and int(old.get("moved_at", -1)) == lead["step"] else None
     kept: State = {}
     if group["momentum"]:
@@ -173,6 +175,8 @@ def ready(
         v, v0 = kept["v"], kept.get("v0")
     if "basis" not in state:
         state = shape.begin(state, v, v0)
+    elif fresh is not None:
+        state = shape.renew(state, v, v0)
     return Ready(group, units, Block(shape, state, v, v0), kept, paced, gain)
 
 
@@ -207,7 +211,7 @@ def propose(blocks: list[Ready], stacks: Stacks) -> list[Motion]:
 
 def measure_along(motions: list[Motion], fresh: Fresh, lead: Mapping[str, Any], ranks: Ranks) -> Progress:
     """Loss and curvature after this look; brings the blocks into balance, and measures each unit's reach."""
-    progress = {"looks": lead["looks"] + 1, "loss": ranks.mean(fresh.loss)}
+    progress = {"looks": lead["looks"] + 1, "loss": fresh.loss}
     if not lead["looks"]:
         progress["first_loss"] = progress["loss"]
     else:
@@ -217,33 +221,40 @@ def measure_along(motions: list[Motion], fresh: Fresh, lead: Mapping[str, Any], 
     if not natural:
         return progress
     direction = {units: (m.delta, m.delta0) for units, m in natural.items()}
-    along: dict[Units, list[list[Tensor]]] = {}
+    along: dict[Units, list[list[Sampled]]] = {}
     moved: dict[Units, list[steplength.Moved]] = {}
     for place, glance in enumerate(fresh.glances):
-        for units, entries in move(glance, direction):
+        for units, family, entries in move(glance, direction):
             moved.setdefault(units, []).append(entries[0])
             sums = along.setdefault(units, [[] for _ in range(place * len(entries))])
             sums += [] if len(sums) > place * len(entries) else [[] for _ in entries]
             for one, entry in zip(sums[place * len(entries) :], entries, strict=True):
-                one.append(steplength.per_sample(entry, glance.samples))
+                one.append(steplength.per_sample(entry, glance.samples, family))
     turns = len(fresh.glances)
-    for units, m in natural.items():
-        sets = along.get(units, [])
-        own = ranks.mean(sum(float(steplength.quadratic(one)) for one in sets if one) / turns)
-        m.balance(own, lead["looks"])
-        if m.shape.unit < math.inf and units in moved:
-            reach = steplength.reach(moved[units], m.dual, m.shape, m.state.get("reach"), m.scale)
-            reach = ranks.smallest(reach)
-            m.state = {**m.state, "reach": reach.double().cpu() if m.shape.typical else reach}
-    curvature = 0.0
-    for place in range(max((len(sets) for sets in along.values()), default=0)):
-        one = [t * natural[u].scale for u, sets in along.items() if place < len(sets) for t in sets[place]]
-        curvature += float(steplength.quadratic(one)) if one else 0.0
-    curvature = ranks.mean(curvature / turns)
+    sets = [[one for one in along.get(units, []) if one] for units in natural]
+    totals = iter(_totals([one for own in sets for one in own], ranks))
+    for m, own in zip(natural.values(), sets, strict=True):
+        m.balance(sum(next(totals) for _ in own) / turns, lead["looks"])
+    reaching = [m for units, m in natural.items() if m.shape.unit < math.inf and units in moved]
+    reaches = [
+        steplength.reach(moved[m.units], m.dual, m.shape, m.state.get("reach"), m.scale) for m in reaching
+    ]  # fmt: skip
+    for m, reach in zip(reaching, ranks.answers(reaches), strict=True):
+        m.state = {**m.state, "reach": reach.double().cpu() if m.shape.typical else reach}
+    whole = [
+        [(family, t * natural[u].scale) for u, own in along.items() if place < len(own) for family, t in own[place]]
+        for place in range(max((len(own) for own in along.values()), default=0))
+    ]
+    curvature = sum(_totals([one for one in whole if one], ranks)) / turns
     dual = sum(float(m.dual.sum()) * m.scale for m in natural.values())
     if dual > 0:
         progress["curvature"] = steplength.smooth(lead["curvature"], curvature / dual, lead["looks"])
     return progress
+
+
+def _totals(sets: list[list[Sampled]], ranks: Ranks) -> list[float]:
+    """The quadratic form of each set, over the samples of all processes."""
+    return [float(steplength.quadratic(one)) for one in ranks.sums([steplength.squares(one) for one in sets])]
 
 
 def require_finite(motions: list[Motion], names: Mapping[nn.Parameter, str]) -> float:
@@ -288,15 +299,17 @@ def shift(motions: list[Motion], length: float) -> None:
             delta0 = None if delta0 is None else delta0 * share
         shrink = 1 - rate * m.group["weight_decay"]
         for part, piece in zip(m.units.parts, _pieces(m.units, delta), strict=True):
-            target = part.slice(part.parameter)
-            if shrink != 1:
-                target.mul_(shrink)
-            target.sub_(part.place(piece, target), alpha=alpha)
+            _move(part.parameter, part.rows, part.place(piece, part.slice(part.parameter)), shrink, alpha)
         if m.units.bias is not None and delta0 is not None:
-            flat = m.units.bias.slice(m.units.bias.parameter)
-            if shrink != 1:
-                flat.mul_(shrink)
-            flat.sub_(delta0.reshape(-1), alpha=alpha)
+            _move(m.units.bias.parameter, m.units.bias.rows, delta0.reshape(-1), shrink, alpha)
+
+
+def _move(parameter: nn.Parameter, rows: tuple[int, int] | None, delta: Tensor, shrink: float, alpha: float) -> None:
+    """Move some rows of a parameter, or those of them that this process holds."""
+    target, here = local_rows(parameter, rows)
+    if shrink != 1:
+        target.mul_(shrink)
+    target.sub_(delta[here].view(target.shape), alpha=alpha)
 
 
 def keep(motions: list[Motion], state: MutableMapping[Any, Any], length: float, step: int) -> None:

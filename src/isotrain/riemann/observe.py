@@ -16,11 +16,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 
 from isotrain.errors import UnsupportedOperation
 from isotrain.riemann.attention import attention_twin, attention_units
 from isotrain.riemann.layers import ADAPTERS, adapter_of
-from isotrain.riemann.record import Call, looking, tensors
+from isotrain.riemann.record import Call, looking, part, tensors
 from isotrain.riemann.recurrent import CELLS, RECURRENT, cell_twin, recurrent_twin, recurrent_units, silent_biases
 from isotrain.riemann.units import Sighting, Units
 
@@ -130,8 +131,8 @@ def look(
         if not torch.is_grad_enabled():
             blind.add(free.get(sighting.units, sighting.units))
         elif open_:
-            part = free.get(sighting.units)
-            sightings.append(sighting if part is None else sighting.of_free(part))
+            own = free.get(sighting.units)
+            sightings.append(sighting if own is None else sighting.of_free(own))
 
     def hook(module: nn.Module, args: Any, kwargs: Any, output: Tensor) -> Tensor | None:
         adapter = adapter_of(module)
@@ -148,6 +149,10 @@ def look(
 
     with ExitStack() as stack:
         stack.callback(looking.reset, looking.set(True))
+        stack.callback(part.reset, part.set(call.part))
+        for module in model.modules():
+            if isinstance(module, FSDPModule):
+                stack.callback(module.reshard)  # or the next forward would not see what a step moved
         stack.enter_context(undisturbed(model))
         stack.enter_context(torch.random.fork_rng(devices=None if device == "cuda" else []))
         torch.set_rng_state(call.random[0])

@@ -26,6 +26,7 @@ from isotrain.riemann.plainrule import plain_step
 from isotrain.riemann.probes import probe
 from isotrain.riemann.ranks import Ranks
 from isotrain.riemann.record import Recorder, entrance, innermost
+from isotrain.riemann.shards import Gathered, Here, gather, mesh_of, shared
 from isotrain.riemann.stacks import Stacks
 from isotrain.riemann.trial import shared_length
 from isotrain.riemann.units import Units
@@ -107,10 +108,10 @@ class Riemannian(Optimizer):
         self._root = innermost(model)
         self._likelihoods = options.likelihoods(likelihood)
         self._probe = probe(metric)
-        self._seed = seed
-        self._plain_names = tuple(plain)
+        self._seed, self._plain_names = seed, tuple(plain)
         self._network = Network(self._root, self._plain_names)
         self._ranks = Ranks(model)
+        self._mesh = mesh_of(self._root)
         options.check_whole(refresh, subsample)
         natural = lr is None
         defaults = {
@@ -126,7 +127,7 @@ class Riemannian(Optimizer):
             "weight_decay": weight_decay,
             "maximize": maximize,
         }
-        self._recorder = Recorder(self._root, subsample)
+        self._recorder = Recorder(self._root, subsample, self._ranks)
         self._blocks: list[tuple[dict[str, Any], Units]] = []
         super().__init__([{"params": list(self._root.parameters())}] if params is None else params, defaults)
         self.param_groups[0].update(motion.START)
@@ -168,8 +169,8 @@ class Riemannian(Optimizer):
         >>> Change.SIGMOID in Riemannian(nn.Linear(2, 3)).claims()
         True
         """
-        kept = [claims(g["shape"], g["damping"], bool(self._network.plain)) for g in self.param_groups]
-        return frozenset.intersection(*kept)
+        plain = bool(self._network.plain)
+        return frozenset.intersection(*(claims(g["shape"], g["damping"], plain) for g in self.param_groups))
 
     def close(self) -> None:
         """Remove the hooks from the model. The optimizer cannot step afterwards."""
@@ -184,8 +185,7 @@ class Riemannian(Optimizer):
     def _expect(self) -> None:
         """Tell the recorder what the next step needs."""
         lead = self.param_groups[0]
-        self._recorder.due = due(lead["step"], lead["refresh"])
-        self._recorder.whole = self.param_groups[0]["step"] < EAGER_STEPS
+        self._recorder.due, self._recorder.whole = due(lead["step"], lead["refresh"]), lead["step"] < EAGER_STEPS
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -221,13 +221,14 @@ class Riemannian(Optimizer):
         scale = scaling.of_gradients(self)
         if any(units.refrozen for _, units in self._blocks):
             self._arrange()  # raises, naming the layer
-        moving = [(group, units) for group, units in self._blocks if units.trained]
+        moving = [block for block in self._blocks if block[1].trained]
         if not moving and not any(p.grad is not None for p in self._network.plain):
             raise NoBackward("step() was called and no parameter has a gradient: call loss.backward() first.")
         refuse_strays(self._root, self._network, self.param_groups, self._plain_names)
         fresh = self._look(moving, scaling.of_loss(self)) if self._recorder.due and moving else None
         lead = self.param_groups[0]
-        blocks = [self._ready(group, units, fresh, scale) for group, units in moving]
+        gathered = gather(self._mesh, moving, self.state, fresh is not None, self._ranks)
+        blocks = [self._ready(group, units, fresh, scale, gathered) for group, units in moving]
         pace = Pace(*lead["pace"]).after(motion.gained(blocks), steady=lead["step"] < EAGER_STEPS)
         progress: motion.Progress = {"step": lead["step"] + 1, "pace": astuple(pace)}
         motions = motion.propose(blocks, self._stacks)
@@ -239,6 +240,7 @@ class Riemannian(Optimizer):
         length = shared_length(self._root, motions, fresh, lead, progress, dual, self._ranks)
         motion.shift(motions, length)
         motion.keep(motions, self.state, length, progress["step"])
+        shared(self.state, self._mesh, self._network.plain)
         for group in self.param_groups:
             plain = [p for p in group["params"] if p in self._network.plain and p.grad is not None]
             plain_step(self.state, plain, group, scale)
@@ -252,9 +254,8 @@ class Riemannian(Optimizer):
         lead = self.param_groups[0]
         shapes = {units: options.shape_of(group, units) for group, units in moving}
         shapes |= {one: options.shape_of(group, one, True) for group, units in moving for one in units.guests}
-        generators = partial(stream, (self._seed, lead["step"], self._ranks.rank))
+        generators = partial(stream, (self._seed, lead["step"]))
         calls = self._recorder.seen()
-        self._ranks.adopt(self._recorder.wrapper)
         fresh = refresh(
             self._root, calls, self._network.layers, shapes, self._probe, self._likelihoods, generators,
             any(group["natural"] for group, _ in moving), self._ranks, scale, -1.0 if lead["maximize"] else 1.0,
@@ -262,14 +263,15 @@ class Riemannian(Optimizer):
         require_measured(fresh, [units for _, units in moving], first=not lead["looks"])
         return fresh
 
-    def _ready(self, group: dict[str, Any], units: Units, fresh: Fresh | None, scale: float) -> motion.Ready:
-        kept = self.state.get(units.anchor, {})
-        old = {name[len(units.key) :]: t for name, t in kept.items() if name.startswith(units.key)}
-        factor = (-1.0 if group["maximize"] else 1.0) / scale
-        batch = None if fresh is None else fresh.states[units]
+    def _ready(
+        self, group: dict[str, Any], units: Units, fresh: Fresh | None, scale: float, gathered: Gathered | Here
+    ) -> motion.Ready:
+        kept = gathered.of(units.anchor, self.state.get(units.anchor, {})).items()
+        old = {name[len(units.key) :]: t for name, t in kept if name.startswith(units.key)}
+        read = gathered.gradient_times((-1.0 if group["maximize"] else 1.0) / scale)
+        batch, shape = None if fresh is None else fresh.states[units], options.shape_of(group, units)
         try:
-            shape = options.shape_of(group, units)
-            return motion.ready(group, units, shape, old, batch, self.param_groups[0], factor, options.paced(group))
+            return motion.ready(group, units, shape, old, batch, self.param_groups[0], read, options.paced(group))
         except NotObserved:
             self._recorder.due = True
             raise
@@ -281,7 +283,7 @@ class Riemannian(Optimizer):
             "plain": sorted(self._plain_names),
             "sizes": saved.sizes(self.param_groups),
             "seed": self._seed,
-            "smallest": self._recorder.smallest,
+            **self._recorder.memory(),
         }
 
     def state_dict(self) -> dict[str, Any]:
@@ -312,9 +314,10 @@ class Riemannian(Optimizer):
 
     def _restore(self, state_dict: dict[str, Any]) -> None:
         saved.restore(self.state, state_dict, self.param_groups)
+        shared(self.state, self._mesh, self._network.plain)
         self._arrange()
         self._seed = state_dict["isotrain"]["seed"]
-        self._recorder.resume(self.param_groups[0]["subsample"], state_dict["isotrain"]["smallest"])
+        self._recorder.resume(self.param_groups[0]["subsample"], state_dict["isotrain"])
         self._expect()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -327,7 +330,7 @@ class Riemannian(Optimizer):
             "_probe": self._probe,
             "_seed": self._seed,
             "_plain_names": self._plain_names,
-            "_smallest": self._recorder.smallest,
+            "_recorded": self._recorder.memory(),
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -341,6 +344,7 @@ class Riemannian(Optimizer):
         self._root = innermost(self._model)
         self._network = Network(self._root, self._plain_names)
         self._ranks = Ranks(self._model)
-        self._recorder = Recorder(self._root, self.defaults["subsample"])
-        self._recorder.resume(self.param_groups[0]["subsample"], state["_smallest"])
+        self._mesh = mesh_of(self._root)
+        self._recorder = Recorder(self._root, self.defaults["subsample"], self._ranks)
+        self._recorder.resume(self.param_groups[0]["subsample"], state["_recorded"])
         self._arm()

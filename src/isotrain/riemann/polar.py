@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -112,15 +113,43 @@ class Polar(Shape):
         return state
 
     def begin(self, state: State, v_gki: Tensor, v0_gk: Tensor | None) -> State:
-        """Where the search starts: the largest columns, since a draw would not follow the units elsewhere."""
-        z = self.coordinates(state, centred_gradient(state, v_gki, v0_gk))
-        z = (z if v0_gk is None else torch.cat([z, v0_gk.unsqueeze(-1)], -1)) * state["units"].unsqueeze(-1)
-        largest = z.square().sum(-2).topk(rank(*z.shape[-2:]), -1).indices
-        columns = z.nan_to_num(0.0, 0.0, 0.0).gather(-1, largest.unsqueeze(-2).expand(-1, z.shape[-2], -1))
-        alive = (z != 0).any(-1, keepdim=True)
-        # A dead unit has no part in a direction, not even by rounding.
+        """Add what is followed from step to step."""
         heard = torch.full_like(state["inputs"], torch.inf)
-        return {**state, "basis": torch.where(alive, torch.linalg.qr(columns).Q, 0), "heard": heard}
+        return {**state, "basis": self.start(state, v_gki, v0_gk), "heard": heard}
+
+    def renew(self, state: State, v_gki: Tensor, v0_gk: Tensor | None) -> State:
+        """Start anew where fewer directions are followed than there is room for.
+
+        The gradient then had no more, or a unit was dead, or nothing read the layer yet.
+        """
+        basis_gkr = state["basis"]
+        least = basis_gkr.shape[-1] - 0.5  # of directions of length 1
+        lost_g = basis_gkr.square().sum((-2, -1)) < least
+        if not bool(lost_g.any()):
+            return state
+        return {**state, "basis": torch.where(lost_g.view(-1, 1, 1), self.start(state, v_gki, v0_gk), basis_gkr)}
+
+    def start(self, state: State, v_gki: Tensor, v0_gk: Tensor | None) -> Tensor:
+        """[g,k,r] where the search starts: all units, or the span of the largest columns.
+
+        Those follow the inputs elsewhere, as a draw would not. Nor would columns of inputs that a subclass has mixed,
+        unless all are taken: so each is standardised for itself. Directions that columns hold by rounding alone are 0,
+        and sought again at the next look.
+        """
+        k, columns = v_gki.shape[1], v_gki.shape[2] + (v0_gk is not None)
+        followed = rank(k, columns)
+        centred_gki = centred_gradient(state, v_gki, v0_gk)
+        standardised = self.coordinates if followed == columns else partial(Polar.coordinates, self)
+        z = standardised(state, centred_gki)
+        z = (z if v0_gk is None else torch.cat([z, v0_gk.unsqueeze(-1)], -1)) * state["units"].unsqueeze(-1)
+        # A dead unit has no part in a direction, not even by rounding.
+        alive_gk = (z != 0).any(-1)
+        if followed == k:
+            return torch.diag_embed(alive_gk.to(z))
+        largest = z.square().sum(-2).topk(followed, -1).indices
+        taken = z.nan_to_num(0.0, 0.0, 0.0).gather(-1, largest.unsqueeze(-2).expand(-1, k, -1))
+        _, scale_g1r, turn_grr = _principal(taken.mT @ taken)
+        return torch.where(alive_gk.unsqueeze(-1), taken @ (turn_grr * scale_g1r), 0)
 
     def solve(self, state: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """The scaled gradient less what is too long of its strongest directions."""
@@ -164,6 +193,8 @@ class Polar(Shape):
             usual_g = length_gr.mean(-1)
         else:
             usual_g = ((total_g - square_gr.sum(-1)).clamp_min(0) / others).sqrt()
+            # A gradient of few samples may have no others: what is left then is rounding.
+            usual_g = torch.maximum(usual_g, NEGLIGIBLE * length_gr.amax(-1))
         cut_gr = (1 - quotient(usual_g.unsqueeze(-1).expand_as(length_gr), length_gr)).clamp_min(0)
         less_gkr = (left_gkr * cut_gr.unsqueeze(-2) * units_gk1) @ turn_grr.mT
         delta = self.back(state, y_gki.mul_(units_gk1.square()).baddbmm_(less_gkr, along_gri, alpha=-1))

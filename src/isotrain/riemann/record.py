@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,11 +16,19 @@ from torch._dynamo import OptimizedModule
 from torch.utils._pytree import tree_flatten, tree_flatten_with_path, tree_map
 
 from isotrain.errors import NoBackward
+from isotrain.riemann.ranks import Ranks
 
 looking: ContextVar[bool] = ContextVar("looking", default=False)
 """Set while a look runs the model itself: nothing is recorded then, by any optimizer."""
+part: ContextVar[tuple[int, int, int] | None] = ContextVar("part", default=None)
+"""Of several processes, in a look: the first of this one's samples among all that are looked at, how many, of how many.
+
+What draws something for every sample (a dropout) then can draw as one process would.
+"""
 SMALLEST = 16
 """A sub-batch never has fewer samples than this (or the batch has fewer); half, where a sample has many rows."""
+EACH = 2
+"""Samples that each of several processes looks at, at least: norms over the batch need two."""
 
 
 def entrance(model: nn.Module) -> nn.Module:
@@ -51,6 +60,7 @@ class Call:
     whole: Any
     autocast: tuple[str, bool, torch.dtype]
     random: Any
+    part: tuple[int, int, int] | None = None
     samples: int = 0
     turn: int = 0
     outputs: list[Tensor] = field(default_factory=list)
@@ -65,13 +75,13 @@ class Call:
 class Recorder:
     """Keeps the arguments of the model's calls, and the gradients at its outputs, while a look is due."""
 
-    def __init__(self, model: nn.Module, share: float) -> None:
+    def __init__(self, model: nn.Module, share: float, ranks: Ranks) -> None:
         self.share = share
+        self.ranks = ranks
         self.smallest = SMALLEST
         self.due = True
         self.parameters = list(model.parameters())
         self.trainable: list[bool] | None = None
-        self.wrapper: nn.parallel.DistributedDataParallel | None = None
         self.whole = True
         self.calls: list[Call] = []
         self._open: list[Call] = []
@@ -84,13 +94,13 @@ class Recorder:
         self.due = self.due or self.trainable != [p.requires_grad for p in self.parameters]
         if not self.due or looking.get() or not torch.is_grad_enabled():
             return
-        self.wrapper = nn.parallel.DistributedDataParallel._get_active_ddp_module()
-        rows = self._rows((args, kwargs))
+        self.ranks.adopt(nn.parallel.DistributedDataParallel._get_active_ddp_module())
+        rows, part = self._rows((args, kwargs))
         kept = tree_map(partial(_keep_input, rows=rows), (args, kwargs))
         device = next((t.device.type for t in tree_flatten(kept)[0] if isinstance(t, Tensor)), "cpu")
         cast = (device, torch.is_autocast_enabled(device), torch.get_autocast_dtype(device))
         random = (torch.get_rng_state(), torch.cuda.get_rng_state() if device == "cuda" else None)
-        self._open.append(Call(kept[0], kept[1], rows, (args, kwargs), cast, random))
+        self._open.append(Call(kept[0], kept[1], rows, (args, kwargs), cast, random, part))
 
     def after(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         """Forward hook of the model."""
@@ -102,7 +112,7 @@ class Recorder:
         outputs = tensors(output)
         if call.rows is not None and any(o.ndim == 0 or o.shape[0] != _length(call.whole) for o in outputs):
             self._tell("the model's outputs do not share the first dimension of its inputs")
-            call.rows = None
+            call.rows = call.part = None
             call.args, call.kwargs = tree_map(partial(_keep_input, rows=None), call.whole)
         self.smallest = SMALLEST // 2 if outputs and outputs[0].ndim > 2 else SMALLEST
         call.whole = None
@@ -113,8 +123,8 @@ class Recorder:
             if out.requires_grad:
                 out.register_hook(partial(self._arrived, call, place))
 
-    def _arrived(self, call: Call, place: int, gradient: Tensor) -> None:
-        if looking.get():
+    def _arrived(self, call: Call, place: int, gradient: Tensor | None) -> None:
+        if looking.get() or gradient is None:  # a function of the user's may say that nothing comes back
             return
         if not call.gradients:
             # Only now: a forward whose graph is dropped (validation without no_grad) keeps nothing alive.
@@ -124,20 +134,31 @@ class Recorder:
         before = call.gradients.get(place)
         call.gradients[place] = kept if before is None else before + kept
 
-    def _rows(self, inputs: Any) -> Tensor | None:
-        """Evenly spaced samples, or None for all of them: when told so, or when samples cannot be told apart."""
-        n = _length(inputs)
+    def _rows(self, inputs: Any) -> tuple[Tensor | None, tuple[int, int, int] | None]:
+        """Evenly spaced samples, or None for all of them: when told so, or when samples cannot be told apart.
+
+        Over several processes evenly spaced in the batch of all, with the part of this one: as many samples are looked
+        at as on one process, whose batch is the processes' one after another (of equal size, as DDP averages them).
+        """
+        n, world, rank = _length(inputs), self.ranks.world, self.ranks.rank
+        whole = None if n is None or world == 1 else (rank * n, n, world * n)
         if self.whole:
-            return None
+            return None, whole
         if n is None:
             if self.share < 1:
                 self._tell("the model's inputs do not share a first dimension")
-            return None
-        m = min(n, max(self.smallest, math.ceil(n * self.share - 1e-9)))
-        if m >= n:
-            return None
+            return None, None
+        m = min(world * n, max(self.smallest, math.ceil(world * n * self.share - 1e-9)))
+        if world > 1:
+            m = max(m, world * min(n, EACH))
+        if m >= world * n:
+            return None, whole
         device = next(t.device for t in tree_flatten(inputs)[0] if isinstance(t, Tensor))
-        return torch.arange(m, device=device) * n // m
+        rows = torch.arange(m, device=device) * (world * n) // m
+        if world == 1:
+            return rows, None
+        first, end = (-(-place * n * m // (world * n)) for place in (rank, rank + 1))
+        return rows[first:end] - rank * n, (first, end - first, m)
 
     def _tell(self, why: str) -> None:
         if not self._told:
@@ -163,10 +184,17 @@ class Recorder:
         """Drop the calls whose gradient has come back: their gradients are being cleared."""
         self.calls.clear()
 
-    def resume(self, share: float, smallest: int) -> None:
+    def memory(self) -> dict[str, Any]:
+        """What a saved run needs to go on: the smallest batch, and what was trained at the last look ("" for none)."""
+        return {"smallest": self.smallest, "trainable": "".join("01"[flag] for flag in self.trainable or ())}
+
+    def resume(self, share: float, memory: Mapping[str, Any]) -> None:
         """Start afresh where a saved run left off."""
         self.forget()
-        self.share, self.smallest, self.trainable = share, smallest, [p.requires_grad for p in self.parameters]
+        self.share, self.smallest = share, memory["smallest"]
+        # Runs that were saved before flags were have those of now.
+        flags = memory.get("trainable", "".join("01"[p.requires_grad] for p in self.parameters))
+        self.trainable = [flag == "1" for flag in flags] or None
 
     def forget(self) -> None:
         """Drop what was kept."""

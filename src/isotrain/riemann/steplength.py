@@ -9,13 +9,19 @@ Shapes may also bound how far a unit's activity moves, as a fraction of its own 
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from isotrain.riemann.blocks import Shape
+from isotrain.riemann.ranks import Mean, Question
 
+Family = Hashable
+"""Which samples a number for each of them is about."""
+SAMPLES = "samples"
+"""The family of the batch's own samples."""
 NEWTON = 0.3
 """Fraction of the Newton length."""
 LEAP = 4.0
@@ -39,30 +45,42 @@ class Moved:
     errors: Tensor
 
 
-def per_sample(moved: Moved, samples: int) -> Tensor:
-    """Error times change, summed over units and places: one number a sample, or more where samples were regrouped."""
+def per_sample(moved: Moved, samples: int, family: Family | None = None) -> tuple[Family, Tensor]:
+    """Error times change, summed over units and places: one number a sample, or more where samples were regrouped.
+
+    With its family; over several processes, whose shares may be of any length, that is given.
+    """
     per_n = torch.einsum("gnsk,gnsk->n", moved.change, moved.errors)
-    return per_n.view(samples, -1).sum(1) if len(per_n) % samples == 0 else per_n
+    if len(per_n) % samples == 0 if family is None else family == SAMPLES:
+        per_n = per_n.view(samples, -1).sum(1)
+    return len(per_n) if family is None else family, per_n
 
 
-def quadratic(per_n: list[Tensor]) -> Tensor:
-    """w'Fw from sampled errors: the sum over samples of (sum over layers, units and places of error times change)^2.
+def squares(per_n: Sequence[tuple[Family, Tensor]]) -> Tensor:
+    """[f] of each family of samples: the sum over them of (the sum over layers, units and places)^2. They add up.
 
     Layers are added sample by sample. Where samples were regrouped by the model (regions of pictures), layers of
-    equal length form a family, and the families' roots add up: an upper bound, which is exact for one family.
+    equal length form a family.
+    """
+    families: dict[Family, Tensor] = {}
+    for family, one in per_n:
+        families[family] = families[family] + one if family in families else one
+    return torch.stack([family.square().sum() for family in families.values()])
+
+
+def quadratic(squares_f: Tensor) -> Tensor:
+    """w'Fw: the families' roots add up, an upper bound, which is exact for one family.
 
     >>> one = torch.ones(2)
-    >>> round(float(quadratic([one, one])), 4)
+    >>> round(float(quadratic(squares([(SAMPLES, one), (SAMPLES, one)]))), 4)
     8.0
     """
-    families: dict[int, Tensor] = {}
-    for one in per_n:
-        families[len(one)] = families[len(one)] + one if len(one) in families else one
-    roots = [family.square().sum().sqrt() for family in families.values()]
-    return torch.stack(roots).sum().square()
+    return squares_f.sqrt().sum().square()
 
 
-def reach(moved: list[Moved], dual_gk: Tensor, shape: Shape, old: Tensor | None, scale: float = 1.0) -> Tensor:
+def reach(
+    moved: list[Moved], dual_gk: Tensor, shape: Shape, old: Tensor | None, scale: float = 1.0
+) -> Question[Tensor]:
     """[g,k]: how far each unit may go, in units of the root of its dual norm v_k'w_k, for the direction times `scale`.
 
     Where the unit in the middle speaks for the layer: one number, infinite where that unit has no spread.
@@ -73,9 +91,13 @@ def reach(moved: list[Moved], dual_gk: Tensor, shape: Shape, old: Tensor | None,
     """
     change = torch.cat([m.change.flatten(1, 2) for m in moved], 1)
     values = torch.cat([m.values.flatten(1, 2) for m in moved], 1)
-    spread = (values - values.mean(1, keepdim=True)).square_().mean(1)  # many times faster than Tensor.var here
-    flat = spread <= values.square().mean(1) * (64 * torch.finfo(values.dtype).eps) ** 2
-    rms = change.square().mean(1)
+    rows = values.shape[1]
+    (mean,) = yield [Mean(values.mean(1), rows)]
+    spread = (values - mean.unsqueeze(1)).square_().mean(1)  # many times faster than Tensor.var here
+    spread, square, rms = yield [
+        Mean(spread, rows), Mean(values.square().mean(1), rows), Mean(change.square().mean(1), rows),
+    ]  # fmt: skip
+    flat = spread <= square * (64 * torch.finfo(values.dtype).eps) ** 2
     dual = dual_gk if shape.per_unit else dual_gk.sum().expand_as(spread)
     bound = shape.unit * (spread * dual.clamp_min(0) / (scale * rms)).sqrt()
     bound = torch.where(flat, torch.inf, bound)

@@ -74,7 +74,7 @@ def trusted(
     for _ in range(TRIALS):
         shift(natural, share * length)
         try:
-            true = ranks.mean(_divergence(model, fresh, unmoved))
+            true = _divergence(model, fresh, unmoved, ranks)
         finally:
             for p, value in kept.items():
                 p.copy_(value)
@@ -86,8 +86,8 @@ def trusted(
     return share
 
 
-def _outputs(model: nn.Module, fresh: Fresh) -> list[list[Tensor]]:
-    """What the look's samples give now, for each call and each of its heads.
+def _outputs(model: nn.Module, fresh: Fresh) -> list[dict[int, Tensor]]:
+    """What the look's samples give now, for each call by the places of its heads; of all processes' samples.
 
     By the layers' own kernels, as after the step: what is drawn at random (a dropout's mask) is then the same in both.
     The look itself may have drawn it in another order.
@@ -95,15 +95,17 @@ def _outputs(model: nn.Module, fresh: Fresh) -> list[list[Tensor]]:
     found = []
     for glance in fresh.glances:
         with look(model, glance.call, {}) as seen:
-            found.append([seen.outputs[head.place].detach().to(head.output.dtype) for head in glance.heads])
+            own = {head.place: seen.outputs[head.place].detach().to(head.output.dtype) for head in glance.heads}
+            found.append(glance.joint.whole(own))
     return found
 
 
-def _divergence(model: nn.Module, fresh: Fresh, unmoved: list[list[Tensor]]) -> float:
+def _divergence(model: nn.Module, fresh: Fresh, unmoved: list[dict[int, Tensor]], ranks: Ranks) -> float:
     total = 0.0
-    weight = sum(glance.call.samples for glance in fresh.glances)
+    weight = sum(sum(glance.joint.samples) for glance in fresh.glances)
     for glance, before, after in zip(fresh.glances, unmoved, _outputs(model, fresh), strict=True):
-        for head, output, moved in zip(glance.heads, before, after, strict=True):
-            apart = head.likelihood.divergence(output, moved, head.evidence.share)
-            total += float(apart) * head.likelihood.weight * glance.call.samples / weight
+        for head in glance.heads:
+            apart = float(head.likelihood.divergence(before[head.place], after[head.place], head.evidence.share))
+            share = sum(glance.joint.samples) / weight
+            total += (apart if glance.joint.fits else ranks.mean(apart)) * head.likelihood.weight * share
     return total if total == total else float("inf")

@@ -45,8 +45,10 @@ class Windows(Polar):
     def moments(self, seen: Seen, biased: bool) -> State:
         """Also the products of the inputs, of some windows."""
         x = seen.inputs.flatten(1, 2)
-        some = x[:, :: math.ceil(x.shape[1] / ROWS)]
-        return {**super().moments(seen, biased), "products": some.mT @ some * (x.shape[1] / some.shape[1])}
+        first, rows = (0, x.shape[1]) if seen.stretch is None else seen.stretch
+        every = math.ceil(rows / ROWS)
+        some = x[:, -first % every :: every]
+        return {**super().moments(seen, biased), "products": some.mT @ some * (rows / math.ceil(rows / every))}
 
     def settle(self, raw: State, inputs: Inputs, biased: bool) -> State:
         """Also the covariance, around zero without a bias."""

@@ -1,11 +1,14 @@
-"""The tasks, by their names on the command line."""
+"""The tasks, by their names on the command line. Their names are known without torch."""
 
 from __future__ import annotations
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from isotrain.errors import UnknownName
-from isotrain.tasks.base import Task
+
+if TYPE_CHECKING:
+    from isotrain.tasks.base import Task
 
 TASKS = {
     "classify": "isotrain.tasks.classify:Classify",

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,9 +23,13 @@ from isotrain.progress import progress_bar
 from isotrain.riemann.iterates import SHARES, Averages, Best
 from isotrain.tasks.base import Batch, Carried, Scores, Task
 from isotrain.train.batches import NET, Batches, key_of
+from isotrain.train.distributed import ALONE, Team
+from isotrain.train.live import Live
+from isotrain.train.norms import NORMED, counted_on, norms_of, recount
 from isotrain.train.optimizers import Steps, chosen
 from isotrain.train.recipes import Plan
 from isotrain.train.rundir import CURVE, SCORES, SHOWN, RunFolder
+from isotrain.train.stopping import stopping
 
 CHECKS = (3, 20)
 """How often the averages are scored in a run, at least and at most."""
@@ -33,9 +39,6 @@ SAVED_EVERY = 60.0
 """Seconds between two checkpoints, and two looks at what the net says."""
 BAR = 1000
 """Parts of the progress bar: of the steps or of the minutes allowed, whichever will be over first."""
-NORMED = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-COUNTED, COUNTS = 256, 16
-"""Training samples, and batches of them, that the norms of averaged weights are counted anew on, at most."""
 
 
 @dataclass
@@ -73,22 +76,26 @@ class Training:
         folder: where the run is kept.
         plan: for how long and by what.
         resume: go on from the folder's checkpoint.
+        team: the processes that train together.
 
     Raises:
         BadData: there is nothing to train on.
         BadCheckpoint: there is nothing to go on from, or it is another run's.
     """
 
-    def __init__(self, task: Task, dataset: Dataset, folder: RunFolder, plan: Plan, resume: bool = False) -> None:
+    def __init__(
+        self, task: Task, dataset: Dataset, folder: RunFolder, plan: Plan, resume: bool = False, team: Team = ALONE
+    ) -> None:
         if not dataset.train:
             raise BadData(f"{dataset.source or 'the dataset'} has no samples to train on.")
-        self.task, self.folder, self.plan = task, folder, plan
+        self.task, self.folder, self.plan, self.team = task, team.folder(folder), plan, team
         size = min(plan.batch, len(dataset.train))
         self.batches = Batches(task, Shelf(dataset.train, task.load), size, plan.seed)
         self.steps = max(1, round(plan.epochs * self.batches.epoch))
         self.judges = Shelf(evenly(dataset.held_out, plan.judges), task.load)
         self.dataset = dataset
         self.done, self.seconds = 0, 0.0
+        self.watch: Callable[[Training], None] | None = None  # called after each step (tensorboard.py)
         self.carried: Carried = {}
         self.shown: list[str] = []
         self.curve: list[tuple[int, float, float, float, float | None]] = []
@@ -101,6 +108,7 @@ class Training:
             self._resume()
         else:
             task.begin(self.net)
+        self.forward = team.prepare(self.net, size)
 
     def run(self, progress: bool = False) -> Outcome:
         """Train until the plan is done, keep the best weights, score them.
@@ -108,10 +116,12 @@ class Training:
         Raises:
             BadData: a sample cannot be read, or gives a loss that is not finite.
             BadOption: the folder cannot be written.
+            KeyboardInterrupt: asked to stop; the step was finished and a checkpoint saved.
         """
         checks = self._checks()
         limit = math.inf if self.plan.minutes is None else 60 * self.plan.minutes
-        with progress_bar(self.task.name, BAR, progress) as part:
+        live = Live(self.folder.path, self.done, self.team.lead)
+        with progress_bar(self.task.name, BAR, progress) as part, live, stopping() as stop:
             tick, shown = part(""), 0
             began = saved = time.monotonic() - self.seconds
             self.net.train()
@@ -123,26 +133,34 @@ class Training:
                 if self.done in checks and len(self.judges):
                     score = min(self.check().values())
                 self.curve.append((self.done, self.done / self.batches.epoch, self.seconds, loss, score))
-                if self.done in checks or time.monotonic() - saved > SAVED_EVERY:
+                live.point(self.curve[-1])
+                if self.watch is not None:
+                    self.watch(self)
+                if self.team.lead and (self.done in checks or time.monotonic() - saved > SAVED_EVERY):
                     part.say(self._show())
                     self.save()
                     saved = time.monotonic()
+                stopped, late = self.team.agreed(stop.asked, self.seconds > limit)
+                if stopped:
+                    self.save()
+                    raise KeyboardInterrupt(f"stopped at step {self.done}; go on with --resume.")
                 reached = round(BAR * min(1, max(self.done / self.steps, self.seconds / limit)))
                 tick(reached - shown)
                 shown = reached
                 if self.done % 20 == 0 or score is not None:
                     part(f"epoch {self.done / self.batches.epoch:.1f}  loss {loss:.4g}{_said(self.averages.best)}")
-                if self.seconds > limit and self.done < self.steps:
+                if late and self.done < self.steps:
                     self.notes.append(
                         f"stopped after {self.plan.minutes:g} min, at epoch {self.done / self.batches.epoch:.1f} "
                         f"of {self.plan.epochs:g}"
                     )
+                    self.save()  # the scores may take a while
                     break
         return self._finish(progress)
 
     def _checks(self) -> set[int]:
         """After which steps the averages are scored: as often as is cheap beside the training itself."""
-        counted = len(self._counted()) if _norms(self.net) else 0
+        counted = len(counted_on(self.batches)) if norms_of(self.net) else 0
         cost = (1 + len(SHARES)) * (len(self.judges) + counted)
         # A step takes a sample there and, for twice as much, back.
         worth = 3 * SPENT * self.steps * self.batches.size / max(1, cost)
@@ -151,7 +169,7 @@ class Training:
 
     def _step(self, batch: Batch) -> float:
         torch.manual_seed(key_of(self.plan.seed, NET, self.done))
-        output = self.net(*self.task.onward(batch, self.carried))
+        output = self.forward(*self.task.onward(batch, self.carried))
         loss = self.task.loss(output, batch.targets)
         value = float(loss.detach())
         if not math.isfinite(value):
@@ -202,35 +220,12 @@ class Training:
 
         def score(net: nn.Module) -> float:
             if next(shares):  # an average: what the norms counted belongs to other weights
-                self._recount(net)
+                recount(net, self.batches)
             return self.task.weigh(net, self.judges, self.batches.size)
 
-        found = self.averages.check(score)
+        found = self.averages.check(lambda net: self.team.told(partial(score, net)))
         self.net.train()
         return found
-
-    @torch.no_grad()
-    def _recount(self, net: nn.Module) -> None:
-        """Count the averages of batch norms anew (Izmailov et al. 2018, section 3.2)."""
-        norms = _norms(net)
-        if not norms:
-            return
-        momenta = [norm.momentum for norm in norms]
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # a plain mean
-            norm.train()
-        size = self.batches.size
-        places = self._counted()
-        for first in range(0, len(places) - size + 1, size):
-            net(*self.task.batch(self.batches.shelf.take(places[first : first + size]), None).inputs)
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-            norm.eval()
-
-    def _counted(self) -> list[int]:
-        """Which training samples norms are counted anew on."""
-        return evenly(list(range(len(self.batches.shelf))), min(COUNTED, COUNTS * self.batches.size))
 
     def _finish(self, progress: bool) -> Outcome:
         """Put the best weights into the net, write and score them."""
@@ -238,12 +233,15 @@ class Training:
         if len(self.judges):
             if not self.curve or self.curve[-1][-1] is None:
                 self.check()  # stopped between two of them
-                self._show()
+                if self.team.lead:
+                    self._show()
             kept = self.averages.settle()
-        else:
+        if not self.team.lead:
+            return Outcome({}, self.curve, kept, self.done, self.seconds, self.notes)
+        if kept is None:
             if self.averages.taken:
                 self.averages.load(0.25)
-                self._recount(self.net)
+                recount(self.net, self.batches)
             self.notes.append("nothing was held out: the average over the last quarter of the run was kept")
         self.net.eval()
         self.task.settle(self.net, self.batches.shelf)
@@ -301,24 +299,32 @@ class Training:
 
 
 def fit(
-    task: Task, dataset: Dataset, folder: RunFolder, plan: Plan, *, resume: bool = False, progress: bool = False
+    task: Task,
+    dataset: Dataset,
+    folder: RunFolder,
+    plan: Plan,
+    *,
+    resume: bool = False,
+    progress: bool = False,
+    team: Team = ALONE,
+    watch: Callable[[Training], None] | None = None,
 ) -> Outcome:
     """Train a task and leave the run in a folder: its card at the beginning, its weights and scores at the end.
+
+    Of several processes, process 0 does so, and its outcome has the scores.
 
     Raises:
         BadData: there is nothing to train on, a sample cannot be read or gives a loss that is not finite.
         BadCheckpoint: `resume`, and there is no checkpoint, or it is another run's.
         BadOption: the folder cannot be written.
     """
-    training = Training(task, dataset, folder, plan, resume)
-    sizes = {name: len(getattr(dataset, name)) for name in ("train", "held_out", "test")}
-    folder.write_card(task, asdict(plan), {"source": dataset.source, "format": dataset.format, "samples": sizes})
-    return training.run(progress)
-
-
-def _norms(net: nn.Module) -> list[Any]:
-    """The batch norms that count averages."""
-    return [m for m in net.modules() if isinstance(m, NORMED) and m.track_running_stats]
+    with team.watched():
+        training = Training(task, dataset, folder, plan, resume, team)
+        training.watch = watch
+        sizes = {name: len(getattr(dataset, name)) for name in ("train", "held_out", "test")}
+        about = {"source": dataset.source, "format": dataset.format, "samples": sizes}
+        training.folder.write_card(task, asdict(plan), about)
+        return training.run(progress)
 
 
 def _said(best: Best | None) -> str:

@@ -4,9 +4,11 @@
     model.safetensors   the weights that were kept
     scores.json         what they score on the held-out samples, and on the test samples if there are any
     curve.csv           step, epoch, seconds, loss; score of the held-out samples where it was taken
+    live.jsonl          points of the curve as they come, a line each, for who watches (live.py)
     checkpoint.pt       all that is needed to go on from the last one saved, read without pickle
     samples.txt         of tasks that write: what they wrote at each look
     pictures/           the curve, and predictions on held-out samples
+    README.md           a model card (modelcard.py), to pass on with the weights
 
 Each file is written aside and renamed: a full disk or a kill leaves the one before.
 """
@@ -100,6 +102,21 @@ class RunFolder:
         if not {"task", "card", "plan", "data"} <= set(found):
             raise BadCheckpoint(f"{path} is incomplete: the run is damaged, train it again.")
         return dict(found)
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """A JSON file of the folder; empty if it is not there.
+
+        Raises:
+            BadCheckpoint: it cannot be read.
+        """
+        path = self.path / name
+        if not path.is_file():
+            return {}
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, OSError) as error:
+            raise BadCheckpoint(f"{path} cannot be read ({error}): the run is damaged, train it again.") from error
+        return found if isinstance(found, dict) else {}
 
     def write_weights(self, net: nn.Module) -> Path:
         """The net's weights and buffers, as safetensors."""

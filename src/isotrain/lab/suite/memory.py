@@ -18,12 +18,16 @@ from isotrain.errors import BadOption, UnknownName
 from isotrain.lab.suite.contest import Entry, Key
 from isotrain.lab.suite.memory_report import Memories, summed
 from isotrain.lab.suite.memory_runs import CLIP, EVERY, HELD_OUT, MemoryEntry, MemoryKey, MemoryResults, Way, run
-from isotrain.lab.suite.race import make_missing
+from isotrain.lab.suite.race import make_missing, place_of
 from isotrain.nets.recurrent import CELLS
 from isotrain.progress import progress_bar
 
-RATES: dict[str, tuple[float, ...]] = {"isotrain": (0.0,), "adam": (1e-3, 3e-3), "sgd": (0.1, 1.0)}
+RATES: dict[str, tuple[float, ...]] = {
+    "isotrain": (0.0,), "adam": (1e-3, 3e-3), "sgd": (0.1, 1.0), "adam-falling": (1e-3, 3e-3),
+}  # fmt: skip
 """What each optimizer is run at: torch's default for Adam, the customary first try for SGD, and a larger one."""
+USUAL = ("isotrain", "adam", "sgd")
+"""Those that run where none is named."""
 LENGTHS = (24, 48, 100, 200)
 HIDDEN = 128
 BATCH = 64
@@ -125,7 +129,8 @@ def remember(
     Args:
         folder: where the runs are kept, a file a problem.
         problems: of copy, adding, xor, brackets; all when empty.
-        optimizers: of isotrain, adam, sgd; all when empty. At a rate of one's own after an @: `adam@3e-3`.
+        optimizers: of isotrain, adam, sgd; these when empty; and adam-falling, whose rate falls to zero over the last
+            fifth of the steps. At a rate of one's own after an @: `adam@3e-3`.
         cells: of rnn, lstm, gru; all when empty.
         lengths: T; 24, 48, 100 and 200 when empty. A length is tried once the next shorter one is solved.
         seeds: runs of each optimizer at the best of its rates. The rates are tried on the first seed.
@@ -141,7 +146,7 @@ def remember(
         UnknownName: no such problem, optimizer or cell.
         BadOption: a number is outside its range.
     """
-    rates = dict(_at_rates(one) for one in optimizers or (QUICK_OPTIMIZERS if quick else RATES))
+    rates = dict(_at_rates(one) for one in optimizers or (QUICK_OPTIMIZERS if quick else USUAL))
     for kind, asked, known in (("problem", problems, PROBLEMS), ("cell", cells, CELLS)):
         for name in asked:
             if name not in known:
@@ -173,7 +178,7 @@ def remember(
         "checked": f"every {EVERY} steps, on {HELD_OUT} sequences held out",
         "rates": "; ".join(f"{name}: {_told(given)}" for name, given in rates.items()),
         "gradients": f"clipped to a norm of {CLIP:g} for Adam and SGD",
-        "folder": str(folder),
+        "folder": place_of(folder),
     }
     rows = {
         name: {way: {t: made for t in wanted if (made := plan.found(results, name, way, t))} for way in ways}

@@ -174,7 +174,10 @@ def _by_length(document: dict[str, Any]) -> list[Panel]:
                     steps = [*solved.values()] + [None] * (len(row["lengths"]) - len(solved))
                     lines.append(Line(label, steps, color, not row["chrono"], 2.4, [int(t) for t in row["lengths"]]))
             if lines:
-                note = f"at no length: {'; '.join(none)}" if none else "steps until solved; × where that ends"
+                ends = any(None in line.y for line in lines)
+                note = (
+                    f"at no length: {'; '.join(none)}" if none else f"steps until solved{'; × where that ends' * ends}"
+                )
                 title = f"{problem}, {cell}"
                 found.append(Panel(title, note, lines, "length T", apart=True, ylabel="steps until solved"))
     return found

@@ -26,6 +26,9 @@ CLIP = 1.0
 EVERY = 50
 """Steps between two checks on the sequences held out."""
 HELD_OUT = 256
+FALLING = {"adam-falling"}
+"""Optimizers whose rate falls to zero over the last fifth of the run: a longer run is another one."""
+FALL = 0.2
 
 
 class Way(NamedTuple):
@@ -79,6 +82,8 @@ class MemoryResults(Results):
     def known(self, key: MemoryKey) -> MemoryEntry | None:
         """What that run comes to: made as it is, or solved in fewer steps, or part of a longer one."""
         for entry in self.of(key.problem, key.optimizer):
+            if key.optimizer in FALLING and entry.key.steps != key.steps:
+                continue
             if isinstance(entry, MemoryEntry) and replace(entry.key, steps=key.steps) == key:
                 solved = entry.solved_at
                 if solved is not None and solved <= key.steps:
@@ -115,9 +120,14 @@ def _trainer(key: MemoryKey, problem: MemoryProblem, net: nn.Module) -> torch.op
     if key.optimizer == "isotrain":
         likelihood = "gaussian" if problem.likelihood == "gaussian" else Categorical(dim=-1)
         return Riemannian(net, likelihood=likelihood, seed=key.seed)
-    kind: Any = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[key.optimizer]
+    kind: Any = {"adam": torch.optim.Adam, "adam-falling": torch.optim.Adam, "sgd": torch.optim.SGD}[key.optimizer]
     trainer: torch.optim.Optimizer = kind(net.parameters(), lr=key.rate)
     return trainer
+
+
+def _falling(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LambdaLR:
+    """One, and over the last fifth of the steps from 1 to 0 (Hu et al. 2024, arXiv:2404.06395, without a warm-up)."""
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (steps - step) / (FALL * steps)))
 
 
 def run(key: MemoryKey) -> MemoryEntry:
@@ -126,6 +136,7 @@ def run(key: MemoryKey) -> MemoryEntry:
     torch.manual_seed(key.seed)
     net = Asked(problem, key.cell, key.hidden, float(key.length) if key.chrono else None)
     optimizer = _trainer(key, problem, net)
+    falling = _falling(optimizer, key.steps) if key.optimizer in FALLING else None
     held_x, held_y = problem.batch(HELD_OUT, key.length, 0, 0, Part.HELD_OUT)
     curve: list[float] = []
     checks: list[float] = []
@@ -138,6 +149,8 @@ def run(key: MemoryKey) -> MemoryEntry:
         if not math.isfinite(loss):
             diverged = step
             break
+        if falling is not None:
+            falling.step()
         if (step + 1) % EVERY and step + 1 < key.steps:
             continue
         seconds += time.process_time() - began

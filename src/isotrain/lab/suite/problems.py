@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from isotrain.data.cifar import cifar10
 from isotrain.data.digits import digits
 from isotrain.data.idx import mnist
-from isotrain.data.text import PAD, characters, encoded, read_text, vocabulary, words
+from isotrain.data.text import PAD, characters, encoded, vocabulary, words
+from isotrain.data.textfiles import read_utf8
 from isotrain.errors import BadData
 from isotrain.lab.problem import Batch, Loss, binary_cross_entropy, cross_entropy
 from isotrain.lab.suite.nets import CharacterLSTM, CharacterTransformer, ConvNet, ResNet8, Translator, perceptron
@@ -122,7 +123,7 @@ def _cifar() -> tuple[Pairs, Pairs]:
 @lru_cache(maxsize=1)
 def _shakespeare() -> tuple[Pairs, Pairs]:
     """Sequences and the same one place later: nine tenths of the text to train on, some of the rest held out."""
-    text, _ = characters(read_text(_home("text") / "tinyshakespeare.txt"))
+    text, _ = characters(read_utf8(_home("text") / "tinyshakespeare.txt"))
     cut = len(text) * 9 // 10
     found = []
     for part in (text[:cut], text[cut : cut + 500 * LENGTH + 1]):
@@ -136,7 +137,7 @@ def _multi30k() -> tuple[Pairs, Pairs]:
     """English words, and German ones from the begin mark on; the targets are the German ones to the end mark."""
     home = _home("multi30k")
     sides = {
-        (part, language): [words(line) for line in read_text(home / f"{part}.{language}.gz").splitlines()]
+        (part, language): [words(line) for line in read_utf8(home / f"{part}.{language}.gz").splitlines()]
         for part in ("train", "val")
         for language in ("en", "de")
     }

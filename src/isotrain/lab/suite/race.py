@@ -72,7 +72,7 @@ def race(
         make_missing(results, lambda: planned(results, chosen, rivals, seeds, share), begin, workers, part)
     found = standing(results, chosen, rivals, share)
     words = [*found.verdict, *(f"Left out, {name}: {reason}" for name, reason in absent.items())]
-    return Standing(found.scores, words, {**found.facts, "seeds": seeds, "folder": str(folder)})
+    return Standing(found.scores, words, {**found.facts, "seeds": seeds, "folder": place_of(folder)})
 
 
 def _absent(problems: Sequence[str]) -> dict[str, str]:
@@ -132,3 +132,12 @@ def make_missing(
 
 def _alone() -> None:
     torch.set_num_threads(1)
+
+
+def place_of(folder: str | Path) -> str:
+    """A folder as a report names it: reports are passed on, and tell nothing of the machine.
+
+    >>> place_of("runs/memory"), place_of(Path("/somewhere/memory"))
+    ('runs/memory', 'memory')
+    """
+    return Path(folder).name if Path(folder).is_absolute() else str(folder)

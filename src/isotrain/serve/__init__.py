@@ -1,0 +1,1 @@
+"""The web server: photos, people and trainings, for a family or a cluster; nothing leaves the machine."""

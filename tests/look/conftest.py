@@ -1,0 +1,8 @@
+"""Looks on tiny parts."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
