@@ -130,6 +130,30 @@ def test_backends_are_killed_while_people_are_enrolled(url):
         whole(gallery, answered)
 
 
+def test_the_backend_is_lost_while_a_new_connection_asks_for_the_type_of_vectors(url):
+    """That question is the driver's own, and no statement of the gallery's."""
+    import psycopg
+
+    with open_gallery(url) as gallery:
+        enroll(gallery, "Ada", face("ada"))
+        database = gallery._database
+        register, lost = database._register, []
+
+        def end(pid):
+            with psycopg.connect(url, autocommit=True) as own:
+                own.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
+
+        def dying(connection):
+            if not lost:
+                lost.append(connection.info.backend_pid)
+                end(lost[0])
+            register(connection)
+
+        database._register = dying
+        end(backend(gallery))
+        assert [person.name for person in gallery.people()] == ["Ada"] and len(lost) == 1
+
+
 def test_the_server_is_killed_while_people_are_enrolled_and_looked_for(server, url):
     with open_gallery(url) as gallery:
         enroll(gallery, "Ada", face("ada"))

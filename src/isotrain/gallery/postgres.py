@@ -210,4 +210,5 @@ class Postgres(Connection):
         )
         self.approximate = found != [("bytea",)]
         if self.approximate:
-            self._register(self._connection)
+            with self._clearly():
+                self._register(self._connection)
