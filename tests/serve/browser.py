@@ -20,7 +20,7 @@ from playwright.sync_api import expect
 expect.set_options(timeout=60_000)  # what a page comes to is waited for: two cores may have others to serve
 CHROMIUM = "/usr/bin/chromium"
 CHECKS = (Path(__file__).parent / "browser_checks.js").read_text(encoding="utf-8")
-USERS = ("ada", "ben", "cleo", "dan", "eve", "finn", "gus", "hanna", "ida", "jo", "kim", "lea")
+USERS = ("ada", "ben", "cleo", "dan", "eve", "finn", "gus", "hanna", "ida", "jo", "kim", "lea", "max", "nora")
 SERVE = """
 import asyncio, sys
 from pathlib import Path

@@ -124,6 +124,29 @@ def test_a_deleted_training_ends_its_stream(tmp_path: Path) -> None:
     assert asyncio.run(scene()).states == ["deleted"]
 
 
+def test_a_stream_ends_with_its_session(tmp_path: Path) -> None:
+    """And nobody else's with it."""
+    sessions = {"mine": True}
+
+    async def scene() -> tuple[Told, Told]:
+        hub, state = Hub(), {"state": "running"}
+        with Live(tmp_path) as live:
+            write(live, 1, 2)
+            mine = asyncio.create_task(read(hub.watch(tmp_path, lambda: state, None, lambda: sessions["mine"])))
+            other = asyncio.create_task(read(hub.watch(tmp_path, lambda: state)))
+            await asyncio.sleep(0.3)
+            sessions["mine"] = False
+            told = await asyncio.wait_for(mine, 5)
+            write(live, 3, 3)
+            await asyncio.sleep(0.1)
+        state["state"] = "done"
+        return told, await other
+
+    mine, other = asyncio.run(scene())
+    assert (mine.steps, mine.states) == ([1, 2], ["running"])
+    assert (other.steps, other.states) == ([1, 2, 3], ["running", "done"])
+
+
 def test_an_error_while_looking_reaches_who_watches(tmp_path: Path) -> None:
     def broken() -> dict[str, Any]:
         raise OSError("the disk is gone")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from browser import Served, Visitor
+from pathlib import Path
+from typing import Any
+
+from browser import USERS, Served, Visitor, scene
 from playwright.sync_api import expect
 
 LEAVE = """async () => {
@@ -45,6 +48,40 @@ def test_in_and_out(visitor: Visitor, served: Served, newcomer: str) -> None:
     page.goto("about:blank")
     page.goto(link)
     page.get_by_text("this link was used already").wait_for()
+
+
+def test_what_is_on_its_way_goes_with_its_user(
+    visitor: Visitor, served: Served, newcomer: str, tmp_path: Path
+) -> None:
+    """Signed out, or followed by another user's link in the same page: nothing of it comes to whoever is next."""
+    visit = visitor(newcomer)
+    page = visit.page
+    files = [scene(tmp_path / f"{n}.png", seed=n) for n in range(4)]
+    held: list[Any] = []
+    visit.send(files[0])
+    page.get_by_role("link", name="← All photos").click()
+    visit.heading("Photos")
+    page.get_by_label("Search your photos").fill("0.png")
+    page.wait_for_url("**q=0.png")
+    page.route("**/api/photos", lambda route: held.append(route) if route.request.method == "POST" else route.fallback())
+    for other in (USERS[-1], newcomer):
+        held.clear()
+        visit.send(*files[1:])
+        expect(page.locator(".queue li")).to_have_count(3)
+        page.wait_for_timeout(100)
+        assert len(held) == 2
+        if other != newcomer:
+            visit.press("Sign out")
+            visit.said_("Signed out. 3 photos were not sent.")
+            assert "0.png" not in page.url
+        page.goto(served.link(other))
+        expect(page.locator("#user")).to_have_text(other)
+        visit.heading("Photos")
+        expect(page.locator(".queue li")).to_have_count(0)
+        page.wait_for_timeout(1000)
+        assert len(held) == 2
+        photos = page.evaluate("fetch('/api/photos').then((answer) => answer.json())")["photos"]
+        assert [photo["name"] for photo in photos] == (["0.png"] if other == newcomer else [])
 
 
 def test_what_is_not_there(visitor: Visitor, newcomer: str) -> None:

@@ -33,13 +33,16 @@ class Hub:
     def __init__(self) -> None:
         self._feeds: dict[Path, _Feed] = {}
 
-    def watch(self, run: Path, state: State, last: str | None = None) -> AsyncIterator[bytes] | None:
+    def watch(
+        self, run: Path, state: State, last: str | None = None, allowed: Callable[[], bool] = lambda: True
+    ) -> AsyncIterator[bytes] | None:
         """The events of a training from the beginning, or after the last one that was seen.
 
         Args:
             run: its folder.
             state: asked for while it is watched, in a thread.
             last: the header Last-Event-ID.
+            allowed: whether whoever watches still may; asked before each lot of events and with each heartbeat.
 
         Returns:
             None where a browser that has seen the end comes back: it is to be told not to (204).
@@ -49,9 +52,11 @@ class Hub:
             now = state()
             if now is None or now["state"] == ended:
                 return None
-        return self._watch(run, state, step)
+        return self._watch(run, state, step, allowed)
 
-    async def _watch(self, run: Path, state: State, after: int) -> AsyncIterator[bytes]:
+    async def _watch(
+        self, run: Path, state: State, after: int, allowed: Callable[[], bool]
+    ) -> AsyncIterator[bytes]:
         feed = self._feeds.get(run)
         if feed is None or feed.over:
             feed = self._feeds[run] = _Feed(run, state)
@@ -61,7 +66,7 @@ class Hub:
             while not feed.ready and feed.error is None:
                 await feed.changed.wait()
             at, told = bisect_right(feed.steps, after), 0
-            while feed.error is None:
+            while feed.error is None and allowed():
                 # Taken before anything is sent: while it is sent, more may be found.
                 changed, over, version, points = feed.changed, feed.over, feed.version, feed.points[at:]
                 at += len(points)
@@ -76,7 +81,8 @@ class Hub:
                     await asyncio.wait_for(changed.wait(), HEARTBEAT)
                 except TimeoutError:
                     yield b": still here\n\n"
-            raise feed.error
+            if feed.error is not None:
+                raise feed.error
         finally:
             feed.watchers -= 1
             if not feed.watchers:

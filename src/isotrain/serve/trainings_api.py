@@ -18,6 +18,7 @@ from isotrain.serve.datasets import Datasets, Refused
 from isotrain.serve.datasets_unpacked import Room
 from isotrain.serve.events import Hub
 from isotrain.serve.limits import Limits
+from isotrain.serve.security import cookie_of
 from isotrain.serve.security_api import Signed
 from isotrain.serve.trainings import Busy, Desk
 from isotrain.serve.trainings_files import model_zip, onnx, report
@@ -186,7 +187,9 @@ def trainings_router(
         response_class=Response,
         responses=REFUSED | {200: {"content": {"text/event-stream": {}}}, 204: {"description": "It is over."}},
     )
-    def events(user: Signed, id: Id, last_event_id: Annotated[str | None, Header(max_length=100)] = None) -> Response:
+    def events(
+        user: Signed, request: Request, id: Id, last_event_id: Annotated[str | None, Header(max_length=100)] = None
+    ) -> Response:
         """Server-sent events: `point` for each of its curve, from the beginning or after Last-Event-ID; `state`."""
         work = found(user, id)
 
@@ -194,7 +197,8 @@ def trainings_router(
             still = desk.find(user.folder, id)
             return None if still is None else shown(still).model_dump(mode="json")
 
-        stream = hub.watch(work.run, now, last_event_id)
+        sessions, secret = request.app.state.sessions, cookie_of(request.headers) or ""
+        stream = hub.watch(work.run, now, last_event_id, lambda: sessions.user_of(secret) == user)
         if stream is None:
             return Response(status_code=204)
         # Nothing between here and the browser is to keep events back.

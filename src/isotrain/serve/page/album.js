@@ -2,12 +2,13 @@
 
 import { arriving } from "./arriving.js";
 import { button, counted, el, fresh, link, roving, trouble } from "./dom.js";
-import { get } from "./server.js";
+import { bus, get } from "./server.js";
 
 const PAGE = 48;
 
 /** The order in which photos were last shown, for the way from one to the next. */
-export const order = { ids: [], query: "" };
+export const order = { ids: [] };
+bus.addEventListener("left", () => { order.ids = []; });
 
 /** In a few words what was seen in a photo. */
 export function gist(sight) {

@@ -1,6 +1,6 @@
 /* The start of the page: the one-time link, the session, and which view the address names. */
 
-import { el, field, mark, say, trouble } from "./dom.js";
+import { counted, el, field, mark, say, trouble } from "./dom.js";
 import { bus, enter, Gone, leave, lost, me } from "./server.js";
 
 /** What stands after # -> the file and the function of its view. Those that the first page does not need come after it. */
@@ -78,17 +78,25 @@ function signedIn(yes) {
   document.getElementById("user").textContent = me.user || "";
 }
 
+/** A user goes: what they were doing goes with them. What was not sent of theirs, in words. */
+function part() {
+  life.abort();
+  document.querySelectorAll("dialog").forEach((dialog) => dialog.close());
+  const left = { unsent: 0 };
+  bus.dispatchEvent(new CustomEvent("left", { detail: left }));
+  return left.unsent ? ` ${counted(left.unsent, "photo")} ${left.unsent === 1 ? "was" : "were"} not sent.` : "";
+}
+
 /** Nobody is signed in: say where the link is, and take it. */
 function door(words = "") {
-  life.abort();
+  const unsent = part();
   me.csrf = null;
   signedIn(false);
-  document.querySelectorAll("dialog").forEach((dialog) => dialog.close());
   const link = el("input", { type: "text", autocomplete: "off", spellcheck: "false", autocapitalize: "off" });
   main.replaceChildren(
     el("h1", {}, "Open the link that isotrain serve printed"),
     el("p", { class: "lead" }, "It ends in ", el("code", {}, "#token=…"), " and works once. For another one, type ", el("code", {}, "isotrain serve --link NAME"), "."),
-    words && el("div", { class: "trouble", role: "alert" }, el("p", {}, words)),
+    words && el("div", { class: "trouble", role: "alert" }, el("p", {}, words + unsent)),
     el("form", {
       class: "card narrow", novalidate: true,
       onsubmit: async (event) => {
@@ -102,15 +110,19 @@ function door(words = "") {
   );
   document.title = "Sign in – isotrain";
   main.removeAttribute("aria-busy");
+  return unsent;
 }
 
 async function start(token) {
+  const before = me.user;
+  if (token && me.csrf) part(); // the link may be another user's
   try {
     await enter(token);
   } catch (error) {
     if (error instanceof Gone) return bus.addEventListener("back", () => start(token), { once: true });
     return door(token || error.status !== 401 ? error.message : "");
   }
+  if (before && before !== me.user) history.replaceState(null, "", location.pathname); // what it names is the other's
   signedIn(true);
   await show();
 }
@@ -121,9 +133,10 @@ document.getElementById("leave").addEventListener("click", async () => {
   } catch (error) {
     return say(error.message, "bad");
   }
-  door();
+  const unsent = door();
+  history.replaceState(null, "", location.pathname); // photos and words that were searched for
   main.focus();
-  say("Signed out.");
+  say(`Signed out.${unsent}`);
 });
 document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault(); // the address names views, not places

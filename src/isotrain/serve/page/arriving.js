@@ -29,6 +29,7 @@ export async function dropped(transfer) {
 }
 
 const waiting = [];
+let life = new AbortController(); // ends with the session: nothing of one user's comes to the next one's photos
 const list = el("ul", { class: "queue", "aria-label": "Photos on their way" });
 let place = null;
 let running = 0;
@@ -65,7 +66,7 @@ function add(files) {
     const state = el("span", { class: "soft" }, "waits");
     const row = el("li", {}, el("span", { class: "name" }, file.name), share, state);
     list.append(row);
-    waiting.push({ file, row, share, state });
+    waiting.push({ file, row, share, state, signal: life.signal });
   }
   while (running < TOGETHER && waiting.length) next();
 }
@@ -77,16 +78,30 @@ async function next() {
     await send(one);
     one.row.remove();
   } catch (error) {
+    if (one.signal.aborted) return;
     refused += 1;
     failed(one, error.message);
-  } finally {
-    running -= 1;
-    if (waiting.length) next();
-    else if (!running) settled();
   }
+  if (one.signal.aborted) return; // whoever sent it is gone, and what is counted now is another's
+  running -= 1;
+  if (waiting.length) next();
+  else if (!running) settled();
 }
 
-async function send({ file, share, state }) {
+// A session ends, or another begins: what waits is dropped, what travels is broken off.
+bus.addEventListener("left", (event) => {
+  event.detail.unsent += running + waiting.length;
+  life.abort();
+  life = new AbortController();
+  waiting.length = 0;
+  running = 0;
+  came = [];
+  refused = 0;
+  tell = () => {};
+  list.replaceChildren();
+});
+
+async function send({ file, share, state, signal }) {
   const most = me.limits.file_bytes;
   if (most && file.size > most) {
     throw new Error(`It has ${size(file.size)}; at most ${size(most)} are taken. Make it smaller and send it again.`);
@@ -94,11 +109,12 @@ async function send({ file, share, state }) {
   const form = new FormData();
   form.append("files", file, file.name);
   for (let tries = 0; ; tries += 1) {
+    signal.throwIfAborted();
     try {
       const answer = await upload("/api/photos", form, (sent) => {
         share.value = sent;
         state.textContent = sent < 1 ? "is sent" : "is looked at";
-      });
+      }, signal);
       if (answer.refused.length) throw new Error(answer.refused[0].error);
       came.push(...answer.photos);
       return;

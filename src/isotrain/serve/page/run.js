@@ -232,6 +232,11 @@ export async function runView({ main, id, signal }) {
     }
   }
   signal.addEventListener("abort", () => source?.close());
+  // A browser keeps few connections to one server: a tab that nobody sees holds none.
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) source?.close();
+    else if (moving(now.state)) listen();
+  }, { signal });
 
   main.replaceChildren(
     el("nav", { class: "row way", "aria-label": "Trainings" }, link("← All trainings", "#/trainings", { class: "button quiet" })),
