@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from serving import BASE, blind, file_of, noise, send, served
 
 from isotrain.serve.limits import Limits
+from isotrain.serve.security import HEADERS
 
 EXAMPLES = 6
 """For each of about 20 operations."""
@@ -112,3 +113,4 @@ def test_errors_are_one_line_without_places(tmp_path: Path, caplog: pytest.LogCa
         client.app.state.looker = blind()  # type: ignore[attr-defined]
         assert broken.status_code == 500 and "log" in broken.json()["error"] and "None" not in broken.text
         assert broken.json()["error"].split("error ")[1][:8] in caplog.text
+        assert all(broken.headers[name] == value for name, value in HEADERS.items())

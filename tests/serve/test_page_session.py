@@ -50,9 +50,7 @@ def test_in_and_out(visitor: Visitor, served: Served, newcomer: str) -> None:
     page.get_by_text("this link was used already").wait_for()
 
 
-def test_what_is_on_its_way_goes_with_its_user(
-    visitor: Visitor, served: Served, newcomer: str, tmp_path: Path
-) -> None:
+def test_what_is_on_its_way_goes_with_its_user(visitor: Visitor, served: Served, newcomer: str, tmp_path: Path) -> None:
     """Signed out, or followed by another user's link in the same page: nothing of it comes to whoever is next."""
     visit = visitor(newcomer)
     page = visit.page
@@ -63,7 +61,9 @@ def test_what_is_on_its_way_goes_with_its_user(
     visit.heading("Photos")
     page.get_by_label("Search your photos").fill("0.png")
     page.wait_for_url("**q=0.png")
-    page.route("**/api/photos", lambda route: held.append(route) if route.request.method == "POST" else route.fallback())
+    page.route(
+        "**/api/photos", lambda route: held.append(route) if route.request.method == "POST" else route.fallback()
+    )
     for other in (USERS[-1], newcomer):
         held.clear()
         visit.send(*files[1:])

@@ -11,7 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from serving import eventually, everything, faces_only, people, send, served
 
-from isotrain.errors import BadOption
+from isotrain.errors import BadData, BadOption
 from isotrain.serve import people as desk_module
 
 ODD = "Zoë '); DROP TABLE people;-- <b>\u202e"
@@ -90,6 +90,61 @@ def test_forgetting_leaves_nothing(tmp_path: Path) -> None:
         assert named(client) == {a1: [None], a2: [None], b1: [other]}
         assert client.delete(f"/api/people/{person['id']}").status_code == 404
         assert client.get(f"/api/faces/{person['faces'][0]['id']}/crop").status_code == 404
+
+
+def desk_of(client: Any) -> Any:
+    return client.app.state.desks.of(client.app.state.sessions.users["me"])
+
+
+def test_a_consent_that_ends_ends_all(tmp_path: Path) -> None:
+    """From that day on nobody is called so, though not a byte is gone yet; then all of it is, without being asked."""
+    ada, ben = people(2)
+    name, other = "Adelheid-Quixotte", "Benedict-Zyx"
+    with served(tmp_path, faces_only()) as client:
+        a1, a2, b1 = (photo["id"] for photo in send(client, ada[0], ada[1], ben[0]).json()["photos"])
+        person = enrol(client, a1, name, until="2999-01-01").json()
+        enrol(client, b1, other, until="2999-01-01")
+        desk = desk_of(client)
+        desk.gallery._database.rows(
+            "UPDATE consents SET given = '2001-01-01', until = '2001-12-31' WHERE person = ?", (person["id"],)
+        )
+        assert named(client) == {a1: [None], a2: [None], b1: [other]}
+        assert [one["name"] for one in client.get("/api/people").json()["people"]] == [other]
+        assert client.get("/api/photos", params={"q": name}).json()["photos"] == []
+        third = send(client, ada[0]).json()["photos"][0]  # the same face again: nobody's
+        assert [face["person_id"] for face in third["sight"]["faces"]] == [None]
+        assert name.encode() in b"".join(everything(tmp_path).values())
+        desk._tidied = float("-inf")  # as after ten minutes
+        client.app.state.queue.wake()
+        eventually(lambda: not desk.gallery.expired())
+        eventually(lambda: name.encode() not in b"".join(everything(tmp_path).values()))
+        assert desk.photos.unlink(person["id"]) == [] and named(client)[b1] == [other]
+
+
+def test_forgetting_on_a_full_disk_is_finished_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The person is gone at once, from photos too; their last bytes when there is room; nobody is told otherwise."""
+    ada, ben = people(2)
+    with served(tmp_path, faces_only()) as client:
+        a1, b1 = (photo["id"] for photo in send(client, ada[0], ben[0]).json()["photos"])
+        first, second = (enrol(client, photo, name).json() for photo, name in ((a1, "Adelheid"), (b1, "Benedict")))
+        desk = desk_of(client)
+
+        def full() -> bool:
+            raise BadData("gallery.db: the disk is full. Nothing was changed: make room.")
+
+        for tables in (desk.gallery._database, desk.photos._tables):
+            with monkeypatch.context() as patched:
+                patched.setattr(tables, "shred", full)
+                person = first if tables is desk.gallery._database else second
+                gone = client.delete(f"/api/people/{person['id']}")
+                assert gone.status_code == 200 and gone.json()["finished"] is False
+                assert desk.photos.unlink(person["id"]) == []
+        assert named(client) == {a1: [None], b1: [None]}
+        desk._tidied = float("-inf")
+        desk.tidy()
+        assert desk.gallery._eraser.finish() and desk.photos._tables.rows("SELECT * FROM erasing") == []
+        after = b"".join(everything(tmp_path).values())
+        assert b"Adelheid" not in after and b"Benedict" not in after
 
 
 def test_vectors_of_strangers_are_never_on_the_disk(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import stat
 import sys
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -24,6 +24,7 @@ from isotrain.serve.database import Tables
 from isotrain.serve.limits import Limits
 from isotrain.serve.photos import STEPS, Photos
 from isotrain.serve.queue import TOGETHER, Job, Queue
+from isotrain.serve.uploads_pictures import Encoded
 
 
 def test_exif_turns_the_photo_and_is_gone(tmp_path: Path) -> None:
@@ -87,6 +88,7 @@ def test_search_goes_through_class_objects_caption_name(tmp_path: Path) -> None:
         assert names("CAT ring") == names("rin") == ["a.png"] and names("cat square") == []
         assert names("d_s") == names("0% RED") == names("ümit") == ["Ümit.png"]
         assert names("%") == ["Ümit.png"] and names("' OR 1=1 --") == []
+        assert names("U\u0308mit") == ["Ümit.png"]  # letter and mark apart, as macOS has them
 
 
 def test_pages_of_photos(tmp_path: Path) -> None:
@@ -120,17 +122,158 @@ def test_what_was_cut_off_is_swept_or_goes_on(tmp_path: Path) -> None:
 
 def test_a_photo_that_ends_the_process_is_left_alone(tmp_path: Path) -> None:
     """Handed out three times and never come back."""
-    from isotrain.serve.uploads_pictures import Encoded
-
     photos = Photos(tmp_path)
     photo = photos.add(Encoded(b"x", b"x", (1, 1)), "a")
     assert [getattr(photos.undone(), "id", None) for _ in range(4)] == [photo.id] * 3 + [None]
 
 
+def test_of_deleted_photos_no_byte_is_left(tmp_path: Path) -> None:
+    """Not in pages that were rearranged, not in the log; while another program reads, as soon as it has ended."""
+    photos = Photos(tmp_path)
+    draw = np.random.default_rng(0)
+    words = [draw.bytes(60).hex() for _ in range(400)]
+    kept = [photos.add(Encoded(b"x", b"x", (1, 1)), name) for name in words]
+    for photo in kept:
+        photos.seen(photo.place, Sight("", (1, 1), caption={"text": photo.name[::-1], "known": True}), [])
+    order = draw.permutation(400)
+    for at in order[:300]:
+        photos.delete(kept[at].id)
+    assert photos.finish_erasing()
+
+    def left() -> set[str]:
+        content = b"".join(path.read_bytes() for path in tmp_path.glob("photos.db*"))
+        return {word for word in words if word.encode() in content or word[::-1].encode() in content}
+
+    assert left() == {words[at] for at in order[300:]}
+    reader = Tables(tmp_path / "photos.db", "photos", "isoP", STEPS)
+    with reader.writing():  # holds the file as it was
+        reader.rows("SELECT count(*) FROM photos")
+    reader.rows("BEGIN")
+    reader.rows("SELECT count(*) FROM photos")
+    photos._tables.rows("PRAGMA busy_timeout = 50")
+    photos.delete(kept[order[300]].id)
+    assert not photos.finish_erasing()
+    reader.rows("COMMIT")
+    reader.close()
+    photos.close()
+    photos = Photos(tmp_path)  # and the next start knows that something is left to do
+    assert photos.finish_erasing() and photos.count() == 99
+    assert left() == {words[at] for at in order[301:]}
+    photos.close()
+
+
+def test_a_look_that_fails_keeps_the_photo_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Looker):
+        def look(self, *_: Any) -> list[Sight]:
+            raise RuntimeError("no memory")
+
+    with served(tmp_path, Broken((), None)) as client:
+        answer = send(client, file_of(noise()))
+        assert answer.status_code == 200, answer.text
+        (photo,) = answer.json()["photos"]
+        assert photo["sight"] is None and "no memory" in caplog.text
+        eventually(lambda: client.get(f"/api/photos/{photo['id']}").json()["failed"])
+        listed = client.get("/api/photos").json()["photos"]
+        assert [(one["id"], one["sight"], one["failed"]) for one in listed] == [(photo["id"], None, True)]
+        assert client.get(f"/api/photos/{photo['id']}/drawn").status_code == 400
+        assert client.delete(f"/api/photos/{photo['id']}").status_code == 200
+        assert client.get("/api/photos").json()["photos"] == []
+
+
+def test_deleted_while_it_waits(tmp_path: Path) -> None:
+    """Whoever sent it is told so, and no place on this machine."""
+    begun, going = Event(), Event()
+
+    class Slow(Looker):
+        def look(self, pictures: Any, *_: Any) -> list[Sight]:
+            begun.set()
+            going.wait(10)
+            return [Sight("", (48, 64)) for _ in pictures]
+
+    with served(tmp_path, Slow((), None)) as client, ThreadPoolExecutor() as pool:
+        first = pool.submit(send, client, file_of(noise()))
+        assert begun.wait(10)
+        second = pool.submit(send, client, file_of(noise(seed=1)), names=("b.png",))
+        eventually(lambda: client.app.state.queue.waiting("me"))  # type: ignore[attr-defined]
+        waiting = client.get("/api/photos").json()["photos"][0]
+        assert waiting["name"] == "b.png" and waiting["sight"] is None and not waiting["failed"]
+        client.delete(f"/api/photos/{waiting['id']}")
+        going.set()
+        assert len(first.result().json()["photos"]) == 1
+        told = second.result().json()
+        assert told["photos"] == [] and told["refused"] == [{"name": "b.png", "error": "b.png was deleted meanwhile."}]
+
+
+def test_a_file_that_is_gone_is_no_fault_of_ours(tmp_path: Path) -> None:
+    with served(tmp_path) as client:
+        photo = send(client, file_of(noise())).json()["photos"][0]["id"]
+        for path in (tmp_path / "users" / "me" / "photos").iterdir():
+            path.unlink()
+        for way in ("picture", "thumbnail"):
+            assert client.get(f"/api/photos/{photo}/{way}").status_code == 404
+        assert client.delete(f"/api/photos/{photo}").status_code == 200
+
+
+def test_no_more_photos_than_are_allowed(tmp_path: Path) -> None:
+    with served(tmp_path, limits=Limits(photos=2)) as client:
+        first = send(client, file_of(noise())).json()["photos"][0]["id"]
+        assert send(client, file_of(noise(seed=1))).status_code == 200
+        refused = send(client, file_of(noise(seed=2)))
+        assert refused.status_code == 507 and "2 photos" in refused.json()["error"]
+        client.delete(f"/api/photos/{first}")
+        assert send(client, file_of(noise(seed=2))).status_code == 200
+
+
+def test_a_full_disk_is_said_and_signs_nobody_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with served(tmp_path) as client:
+        state: Any = client.app.state  # type: ignore[attr-defined]
+        sessions, photos = state.sessions, state.desks.of(state.sessions.users["me"]).photos
+        sessions._tables.rows("UPDATE sessions SET seen = seen - 100")
+        sessions._tables.rows("PRAGMA query_only = ON")
+        assert client.get("/api/me").status_code == 200 and "not written down" in caplog.text
+        sessions._tables.rows("PRAGMA query_only = OFF")
+        (pages,) = photos._tables.rows("PRAGMA page_count")[0]
+        photos._tables.rows(f"PRAGMA max_page_count = {pages}")
+        answers = [send(client, file_of(noise(seed=n)), names=("x" * 190,)) for n in range(20)]
+        refused = [answer for answer in answers if answer.status_code != 200]
+        assert refused and {answer.status_code for answer in refused} == {507}
+        assert all("disk is full" in answer.json()["error"] for answer in refused)
+        taken = client.get("/api/photos").json()["photos"]
+        assert len(taken) == len(answers) - len(refused)
+        assert len(list((tmp_path / "users" / "me" / "photos").iterdir())) == 2 * len(taken)
+
+
+def test_the_end_of_the_server_is_told_at_once(tmp_path: Path) -> None:
+    """Also where nobody waits any more, which must not keep the rest from being closed."""
+    begun, going = Event(), Event()
+
+    def look(pictures: Any) -> list[Sight]:
+        begun.set()
+        going.wait(10)
+        return [Sight("", (1, 1)) for _ in pictures]
+
+    def job() -> Job:
+        return Job("a", 10**8, lambda: torch.zeros((1, 1, 1), dtype=torch.uint8), lambda sight: 1)
+
+    queue = Queue(look, lambda: False)
+    queue.start()
+    first = queue.put(job())
+    assert begun.wait(10)
+    gone, waits, asked = queue.put(job()), queue.put(job()), queue.call(lambda: 1)
+    assert gone.cancel()
+    queue.end()
+    for done in (waits, asked, queue.put(job()), queue.call(lambda: 1)):
+        with pytest.raises(BadData, match="the server stops"):
+            done.result(0)
+    going.set()
+    queue.stop()
+    assert first.result(0) == 1
+
+
 def test_tables_of_a_newer_version_are_refused(tmp_path: Path) -> None:
     tables = Tables(tmp_path / "photos.db", "photos", "isoP", [*STEPS, "CREATE TABLE later (a)"])
     tables.close()
-    with pytest.raises(BadData, match="version 2, this isotrain knows 1"):
+    with pytest.raises(BadData, match="version 3, this isotrain knows 2"):
         Photos(tmp_path)
     (tmp_path / "photos.db").write_bytes(b"something else" * 100)
     with pytest.raises(BadData, match="photos"):

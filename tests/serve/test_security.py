@@ -62,7 +62,7 @@ def test_what_changes_something_needs_the_sessions_own_token(tmp_path: Path) -> 
             assert client.post("/api/undo").status_code == 403
 
 
-@pytest.mark.parametrize("other", ["odd=a b", "b@d=1", 'q="1; 2"', "=; ;;", "ü=1", "json={\"a\": 1}"])
+@pytest.mark.parametrize("other", ["odd=a b", "b@d=1", 'q="1; 2"', "=; ;;", "ü=1", 'json={"a": 1}'])
 def test_odd_cookies_of_other_programs_do_not_sign_out(tmp_path: Path, other: str) -> None:
     """Every program on the same host shares them, whatever its port."""
     with served(tmp_path) as client:

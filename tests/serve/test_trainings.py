@@ -21,6 +21,10 @@ import pytest
 from fastapi.testclient import TestClient
 from trainings_served import app_for
 
+from isotrain.errors import BadData
+from isotrain.serve.datasets import Datasets
+from isotrain.serve.datasets_unpacked import Room
+from isotrain.serve.jobs import Job
 from isotrain.serve.jobs_process import PID, locked, note_myself, pid_in, started
 from isotrain.serve.trainings_work import JOB, RUN
 from isotrain.train.live import points
@@ -252,6 +256,26 @@ def test_a_process_is_known_by_its_start_not_by_its_number_alone(tmp_path: Path)
     (tmp_path / PID).write_text(json.dumps({**known, "started": "another boot 12"}))
     assert pid_in(tmp_path) is None  # the number is in use, by another
     assert not locked(tmp_path)
+
+
+def test_the_passphrase_of_the_galleries_is_not_handed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training reads foreign data; what its process does not know, it cannot give away."""
+    asked: list[dict[str, str]] = []
+
+    class Noted(subprocess.Popen):  # type: ignore[type-arg]
+        def __init__(self, *given: Any, **more: Any) -> None:
+            asked.append(more["env"])
+            super().__init__(*given, **more)
+
+    monkeypatch.setenv("ISOTRAIN_PASSPHRASE", "correct horse")
+    monkeypatch.setattr(subprocess, "Popen", Noted)
+    job = Job(tmp_path / "job", tmp_path)
+    job.start(["data", "list"], threads=1)
+    assert job.wait(60) == 0
+    shelf = Datasets(tmp_path, Room(files=10, pixels=10**6))
+    with pytest.raises(BadData):
+        shelf._checked("characters", ["."], tmp_path)
+    assert len(asked) == 2 and not any("correct horse" in one.values() for one in asked)
 
 
 def test_other_users_have_no_part_in_it(tmp_path: Path) -> None:

@@ -104,7 +104,10 @@ def show_erased(document: Document) -> None:
     for path in document["shared"]:
         console.print(f"On record stays {path}: it shows somebody else's face too.", markup=False, soft_wrap=True)
     if not document["finished"]:
-        console.print("Another program reads the gallery: the last bytes go when it is opened next.", markup=False)
+        console.print(
+            "The last bytes are not gone yet (another reader, or a full disk): the next opening removes them.",
+            markup=False,
+        )
 
 
 def show_exported(document: Document) -> None:

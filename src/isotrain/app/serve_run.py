@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import ipaddress
 import json
 import os
 import socket
-import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,8 +21,6 @@ CONNECTIONS = 256
 """At the same time; more are answered 503."""
 HEAD_BYTES = 32_768
 """Of a request's head."""
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
-"""Of glibc's malloc.h."""
 
 
 def run(
@@ -65,7 +61,6 @@ def run(
             import typer
 
             passphrase = typer.prompt("Passphrase", hide_input=True, err=True)
-        _calm_memory()
         from isotrain.look import Looker
         from isotrain.serve.server import make_server
 
@@ -88,8 +83,14 @@ def run(
             import webbrowser
 
             webbrowser.open(links[users[0]])
+
+        class Server(uvicorn.Server):
+            async def shutdown(self, sockets: Any = None) -> None:
+                app.state.queue.end()  # who waits for photos is answered, before connections are cut
+                await super().shutdown(sockets)
+
         try:
-            uvicorn.Server(config).run(sockets=[listening])
+            Server(config).run(sockets=[listening])
         except KeyboardInterrupt:  # uvicorn has ended in order, and passes it on
             say("stopped.")
         finally:
@@ -193,12 +194,3 @@ def _listening(host: str, port: int) -> socket.socket:
             raise BadOption(f"port {port} of {host} is taken: choose another, --port {port % 65535 + 1}.") from error
         raise BadOption(f"{host}:{port} cannot be listened on: {error.strerror or error}.") from error
     return made  # type: ignore[no-any-return]
-
-
-def _calm_memory() -> None:
-    """Have glibc give memory back: by default every thread keeps a pool of its own, and large pictures stay in it."""
-    if sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-        if mallopt is not None:  # another libc has no such pools
-            for name, value in ((M_ARENA_MAX, 2), (M_MMAP_THRESHOLD, 1 << 20), (M_TRIM_THRESHOLD, 1 << 20)):
-                mallopt(name, value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Protocol
 
@@ -123,6 +124,8 @@ def recognise(
 ) -> list[Recognised]:
     """The people that the faces of one photo are. Nobody is in a photo twice: the likelier face is theirs.
 
+    Whose consent has ended is nobody who is known, also before they are purged.
+
     Args:
         gallery: of people.
         faces: of one photo.
@@ -135,7 +138,9 @@ def recognise(
     """
     if not faces:
         return []
-    hits = gallery.search(torch.stack([face.vector for face in faces]).numpy(), LOOKED_AT, model=model)
+    today = date.today()
+    near = gallery.search(torch.stack([face.vector for face in faces]).numpy(), LOOKED_AT, model=model)
+    hits = [[hit for hit in some if hit.person is None or hit.person.agrees(today)] for some in near]
     taken: set[int] = set()
     found: dict[int, Hit] = {}
     likely = sorted(

@@ -17,6 +17,8 @@ Who = Person | int | str
 """A person by record, id or name."""
 LONGEST_NAME = 10_000
 SHOWN = 60
+UNSEEN = ("Cc", "Cf", "Zs", "Zl", "Zp")
+"""Categories of Unicode: a name of these alone is none."""
 
 
 def now() -> str:
@@ -25,16 +27,19 @@ def now() -> str:
 
 
 def clean_name(name: str) -> str:
-    """A name as it is kept: letters composed (Unicode's NFC), no spaces around it, otherwise as it is.
+    r"""A name as it is kept: letters composed (Unicode's NFC), no spaces around it, otherwise as it is.
 
     Raises:
-        BadOption: nothing is left, it is too long, or it is no text.
+        BadOption: nothing that can be seen is left, it is too long, or it is no text.
 
     >>> clean_name("  Zoe\u0308 ")
     'Zoë'
+    >>> clean_name("\u200b\ufeff")
+    Traceback (most recent call last):
+    isotrain.errors.BadOption: a name has letters, '\u200b\ufeff' has none: give one.
     """
     cleaned = unicodedata.normalize("NFC", name).strip()
-    if not cleaned:
+    if all(unicodedata.category(letter) in UNSEEN for letter in cleaned):
         raise BadOption(f"a name has letters, {name!r:.80} has none: give one.")
     if len(cleaned) > LONGEST_NAME:
         raise BadOption(f"the name {shown(cleaned)} has {len(cleaned):,} characters: {LONGEST_NAME:,} at most.")

@@ -9,6 +9,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
@@ -100,6 +101,10 @@ class Person:
     added: str
     consent: Consent | None
     also: tuple[str, ...] = ()
+
+    def agrees(self, day: date) -> bool:
+        """Whether no consent of theirs has ended before a day."""
+        return self.consent is None or self.consent.stands(day)
 
 
 @dataclass(frozen=True)
@@ -227,7 +232,7 @@ class Erased:
         steps: of the journal, all of them: nothing before an erasure can be undone.
         shared: paths of photos that stay on record because a face of somebody else in them is kept.
         finished: whether the bytes are gone from the files too. False where another reader was in the way for too
-            long: the next opening finishes it.
+            long, or the disk was full: the next opening finishes it.
     """
 
     people: int = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -9,6 +10,7 @@ from types import TracebackType
 
 from numpy.typing import ArrayLike
 
+from isotrain.errors import BadData
 from isotrain.gallery import exporting, schema
 from isotrain.gallery.address import database_at
 from isotrain.gallery.again import again, all_again, once
@@ -21,6 +23,8 @@ from isotrain.gallery.finding import Finder, Of
 from isotrain.gallery.people import People, Who
 from isotrain.gallery.records import By, Enrolled, Erased, Face, FaceTable, Group, Hit, NewFace, Person, Undone
 from isotrain.gallery.vault import Vault
+
+LOG = logging.getLogger("isotrain.gallery")
 
 
 def open_gallery(place: Path | str, passphrase: str | None = None, create: bool = True) -> Gallery:
@@ -40,7 +44,7 @@ def open_gallery(place: Path | str, passphrase: str | None = None, create: bool 
     try:
         vault = again(schema.opened)(database, passphrase, create)
         gallery = Gallery(database, vault)
-        gallery.finish_erasing()  # the bytes of one that was cut off
+        gallery._finish()  # an erasure that was cut off
     except BaseException:
         database.close()
         raise
@@ -206,7 +210,7 @@ class Gallery:
         with self._database.writing():
             self._faces.represent(model, vectors)
             self._eraser.written_down()
-        self._eraser.finish()
+        self._finish()
 
     def reindex(self) -> None:
         """Make PostgreSQL's index of nearest neighbours anew: worth it after very much was added or erased."""
@@ -306,7 +310,7 @@ class Gallery:
     def expired(self, today: date | None = None) -> list[Person]:
         """Those whose consent on record has ended before today."""
         day = today or date.today()
-        return [person for person in self.people() if person.consent and not person.consent.stands(day)]
+        return [person for person in self.people() if not person.agrees(day)]
 
     def purge(self, today: date | None = None) -> Erased:
         """Forget all who are `expired`."""
@@ -318,7 +322,11 @@ class Gallery:
         return self._finished(erased) if erased.people else erased
 
     def finish_erasing(self) -> bool:
-        """Remove the bytes of an erasure that was cut off; whether nothing is left to do."""
+        """Remove the bytes of an erasure that was cut off; whether nothing is left to do.
+
+        Raises:
+            BadData: the disk is full, or the server is gone: later, then.
+        """
         return self._eraser.finish()
 
     @once
@@ -342,8 +350,16 @@ class Gallery:
         with self._database.writing():
             schema.reseal(self._database, self._vault, new)
             self._eraser.written_down()
-        self._eraser.finish()
+        self._finish()
 
     def _finished(self, erased: Erased) -> Erased:
         self._finder.drop()
-        return erased + Erased(finished=self._eraser.finish())
+        return erased + Erased(finished=self._finish())
+
+    def _finish(self) -> bool:
+        """Remove what bytes are to go; where that fails the change is made all the same, and the next opening tries."""
+        try:
+            return self._eraser.finish()
+        except BadData as error:
+            LOG.warning("deleted rows are gone, their last bytes are not yet: %s", error)
+            return False

@@ -119,6 +119,7 @@ class PhotoSeen(BaseModel):
     height: int
     added: str
     sight: SightSeen | None = Field(description="Null for a photo that still has to be looked at.")
+    failed: bool = Field(False, description="Looking at it ended badly each time: it is kept, and not looked at again.")
 
 
 class Refused(BaseModel):
@@ -230,8 +231,15 @@ class ForgottenPerson(BaseModel):
     vectors: int
     crops: int
     consents: int
-    finished: bool = Field(description="Whether the bytes are gone from the files too.")
+    finished: bool = Field(description="Whether the bytes are gone from the files too; else they follow by themselves.")
     photos: list[str] = Field(description="Photos that still show the face: they stay until they are deleted.")
+
+
+class ErasedFace(BaseModel):
+    """A face is gone."""
+
+    id: int
+    finished: bool = Field(description="Whether the bytes are gone from the files too; else they follow by themselves.")
 
 
 class TakenBack(BaseModel):

@@ -83,7 +83,7 @@ class Tables:
             except sqlite3.DatabaseError as error:
                 if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
                     raise
-                raise BadData(f"{self._kind} in {self._name}: {error}. Nothing was changed.") from error
+                raise BadData(f"{self._kind} in {self._name}: {error}.") from error
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -98,9 +98,18 @@ class Tables:
                     self.rows("ROLLBACK")
                 raise
 
-    def shred(self) -> None:
-        """Empty the log, which holds pages as they were: deleted rows themselves are overwritten already."""
-        self.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+    def shred(self) -> bool:
+        """Write every page anew and empty the log; False where another reader is in the way.
+
+        Deleted rows are overwritten already (secure_delete), but pages that were rearranged may hold copies, and the
+        log holds pages as they were.
+
+        Raises:
+            BadData: the disk is full, or does not write.
+        """
+        with self._lock:
+            self.rows("VACUUM")
+            return not self.rows("PRAGMA wal_checkpoint(TRUNCATE)")[0][0]
 
     def close(self) -> None:
         """End the connection."""

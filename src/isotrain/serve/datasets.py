@@ -27,6 +27,7 @@ from isotrain.aside import write_aside
 from isotrain.errors import BadCheckpoint, BadData
 from isotrain.serve.datasets_unpacked import Room, Sent, put
 from isotrain.serve.jobs import hidden
+from isotrain.serve.jobs_process import environment
 from isotrain.serve.limits import MB
 
 LOG = logging.getLogger("isotrain.serve")
@@ -173,13 +174,11 @@ class Datasets:
     def _checked(self, task: str, arguments: list[str], aside: Path) -> dict[str, Any]:
         """What `isotrain data fits` finds: in a process of its own, that a hostile file may break."""
         command = [sys.executable, "-m", "isotrain", "data", "fits", task, *_placed(arguments, aside / DATA), "--json"]
-        own = {"OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}
+        own = environment(OMP_NUM_THREADS="1", PYTHONSAFEPATH="1")
         # In files, not pipes, so that waiting is a wait.
         out, err = aside / "out", aside / "err"
         with out.open("wb") as to, err.open("wb") as told:
-            process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=to, stderr=told, cwd=aside, env={**os.environ, **own}
-            )
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=to, stderr=told, cwd=aside, env=own)
         with self._lock:
             self._checks.add(process)
         try:

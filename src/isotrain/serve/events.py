@@ -54,9 +54,7 @@ class Hub:
                 return None
         return self._watch(run, state, step, allowed)
 
-    async def _watch(
-        self, run: Path, state: State, after: int, allowed: Callable[[], bool]
-    ) -> AsyncIterator[bytes]:
+    async def _watch(self, run: Path, state: State, after: int, allowed: Callable[[], bool]) -> AsyncIterator[bytes]:
         feed = self._feeds.get(run)
         if feed is None or feed.over:
             feed = self._feeds[run] = _Feed(run, state)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from isotrain.serve.jobs_process import TAKEN, locked, pid_in, send
+from isotrain.serve.jobs_process import TAKEN, environment, locked, pid_in, send
 
 OUT, ERR = "out.json", "err.txt"
 DYING = 5.0
@@ -41,11 +41,11 @@ class Job:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         # The folder holds nothing that could be taken for a module of Python; all the same it is not looked in.
-        own = {"OMP_NUM_THREADS": str(threads), "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
+        own = environment(OMP_NUM_THREADS=str(threads), PYTHONSAFEPATH="1", PYTHONUNBUFFERED="1")
         arguments = [sys.executable, "-m", "isotrain.serve.jobs_child", str(self.folder), *command, "--json"]
         with (self.folder / OUT).open("wb") as out, (self.folder / ERR).open("wb") as err:
             self._process = subprocess.Popen(
-                arguments, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=self.folder, env={**os.environ, **own},
+                arguments, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=self.folder, env=own,
                 start_new_session=True,
             )  # fmt: skip
 

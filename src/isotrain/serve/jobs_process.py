@@ -17,6 +17,11 @@ TAKEN = 75
 """Exit code of a process that found another one at work in its folder."""
 
 
+def environment(**own: str) -> dict[str, str]:
+    """The environment of a process that this server begins: ours, without the galleries' passphrase, and its own."""
+    return {name: value for name, value in os.environ.items() if name != "ISOTRAIN_PASSPHRASE"} | own
+
+
 def started(pid: int) -> str | None:
     """When a process began, in words that no other process with its number has; None if it has ended.
 

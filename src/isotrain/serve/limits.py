@@ -29,6 +29,7 @@ class Limits:
         dataset_files: in one upload of training data, those in a zip too.
         pixels: of a photo, as its head says.
         stored: pixels of the longer side beyond which a photo is kept smaller than it came.
+        photos: that one user may keep.
         waiting: photos of one user that may wait to be looked at.
         uploads: of one user at the same time.
         rate: requests a second of one user, or of one address without a session, in the long run.
@@ -48,6 +49,7 @@ class Limits:
     dataset_files: int = 80_000
     pixels: int = 50 * MB
     stored: int = 4096
+    photos: int = 20_000
     waiting: int = 256
     uploads: int = 32
     rate: float = 50.0

@@ -9,10 +9,13 @@ Names are read from the gallery whenever a photo is shown, and stand nowhere els
 
 from __future__ import annotations
 
+import logging
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import date
 from threading import RLock
 from typing import Any
 
@@ -29,9 +32,12 @@ from isotrain.gallery import Face as KeptFace
 from isotrain.gallery.faces import SAME_BOX
 from isotrain.gallery.people import clean_name
 from isotrain.look import Looker, Sight
-from isotrain.serve.photos import Likeness, Photo, Photos
+from isotrain.serve.photos import Gone, Likeness, Photo, Photos, searched
 from isotrain.serve.users import User
 
+LOG = logging.getLogger("isotrain.serve")
+TIDY_SECONDS = 600.0
+"""Between two looks at what time brings."""
 REMEMBERED = 20_000
 """Faces of one user whose vectors are held in memory: 10 to 20 MB."""
 
@@ -62,7 +68,7 @@ class Desk:
         self.gallery = open_gallery(user.folder / "gallery.db", passphrase)
         self._in_step = RLock()
         self._vectors: OrderedDict[int, Tensor] = OrderedDict()
-        self._held = 0
+        self._held, self._tidied = 0, -TIDY_SECONDS
         model, own = self.gallery.model, self._people and self._people.chain.embedder.id
         if model is not None and own is not None and model != own:
             raise BadData(
@@ -81,9 +87,16 @@ class Desk:
         """The pixels of a photo, uint8 [C, H, W].
 
         Raises:
-            BadData: it was deleted meanwhile, or its file is damaged.
+            Gone: it was deleted meanwhile.
+            BadData: its file is damaged.
         """
-        return read_picture(self.photos.file(photo.id))
+        path = self.photos.file(photo.id)
+        try:
+            return read_picture(path)
+        except BadData as error:
+            if not path.exists():
+                raise Gone(f"{photo.name} was deleted meanwhile.") from error
+            raise BadData(str(error).replace(str(path), photo.name)) from error
 
     def keep(self, photo: Photo, sight: Sight) -> None:
         """Keep what was seen in a photo, and who is in it."""
@@ -91,23 +104,27 @@ class Desk:
             self._remember(photo.place, [face.vector for face in sight.found])
             self.photos.seen(photo.place, sight, self._alike([Vector(face.vector) for face in sight.found]))
 
-    def documents(self, photos: Sequence[Photo], short: bool = False) -> list[dict[str, Any]]:
+    def documents(self, photos: Sequence[Photo], short: bool = False) -> list[dict[str, Any] | None]:
         """Sights as JSON, people with the names they have now.
 
         Args:
-            photos: that were looked at.
+            photos: any; one that was not looked at has no sight.
             short: without what only the page of a single photo draws.
         """
-        names = {person.id: person.name for person in self.gallery.people(named=True)}
+        names = {person.id: person.name for person in self.people()}
         likenesses = self.photos.likenesses([photo.place for photo in photos])
-        return [_document(photo, likenesses.get(photo.place, {}), names, short) for photo in photos]
+        return [
+            None if photo.sight is None else _document(photo, likenesses.get(photo.place, {}), names, short)
+            for photo in photos
+        ]
 
     def named_like(self, word: str) -> list[int]:
         """People whose name has a word in it."""
+        asked = searched(word)
         return [
             person.id
-            for person in self.gallery.people(named=True)
-            if any(word.casefold() in name.casefold() for name in (person.name or "", *person.also))
+            for person in self.people()
+            if any(asked in searched(name) for name in (person.name or "", *person.also))
         ]
 
     def catch_up(self, look: Callable[[Sequence[Tensor]], list[Sight]]) -> bool:
@@ -116,6 +133,7 @@ class Desk:
         Args:
             look: pictures to sights.
         """
+        self.tidy()
         photo = self.photos.undone()
         if photo is None:
             return False
@@ -129,7 +147,32 @@ class Desk:
             self.photos.compared(photo.place, self._alike([Vector(vector) for vector in vectors]))
         return True
 
+    def tidy(self) -> None:
+        """What time brings: whose consent has ended is forgotten, and erasures are finished that could not be."""
+        now = time.monotonic()
+        if now < self._tidied + TIDY_SECONDS:
+            return
+        self._tidied = now
+        try:
+            today = date.today()
+            ended = self.gallery.expired(today)
+            if ended:
+                with self._changing():
+                    self.gallery.purge(today)
+                    for person in ended:
+                        self.photos.unlink(person.id)
+                LOG.warning("%d consents of %s's gallery have ended: forgotten", len(ended), self.user.name)
+            self.gallery.finish_erasing()
+            self.photos.finish_erasing()
+        except BadData as error:
+            LOG.error("%s's folder could not be tidied: %s", self.user.name, error)
+
     # --- who it is ---------------------------------------------------------------------------------------------
+
+    def people(self) -> list[Person]:
+        """Everybody with a name, whose consent stands."""
+        today = date.today()
+        return [person for person in self.gallery.people(named=True) if person.agrees(today)]
 
     def enroll(self, photo: Photo, number: int, name: str, consent: Consent) -> Person:
         """Put a face of a photo to a name; where that person's consent stands, it stays the one on record.
@@ -192,7 +235,7 @@ class Desk:
             ids = [person, self.gallery.person(person).id]
             erased = self.gallery.forget(person)
             photos = [photo for id in dict.fromkeys(ids) for photo in self.photos.unlink(id)]
-            return erased, photos
+            return erased + Erased(finished=self.photos.finish_erasing()), photos
 
     def erase(self, face: int) -> Erased:
         """Erase one face for good.
@@ -220,9 +263,7 @@ class Desk:
 
     def faces_from(self, photo: str) -> int:
         """How many faces of a photo are kept in the gallery."""
-        return sum(
-            face.photo.path == photo for one in self.gallery.people(named=True) for face in self.gallery.faces(one.id)
-        )
+        return sum(face.photo.path == photo for one in self.people() for face in self.gallery.faces(one.id))
 
     # --- in step -----------------------------------------------------------------------------------------------
 
@@ -288,6 +329,7 @@ class Desk:
         with self._in_step:
             self._forget_vectors(photo.place)
             self.photos.delete(photo.id)
+            self.photos.finish_erasing()
         return self.faces_from(photo.id)
 
 

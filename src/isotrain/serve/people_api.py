@@ -13,6 +13,7 @@ from isotrain.serve.api import (
     Agreed,
     Consenting,
     Enrol,
+    ErasedFace,
     Error,
     FaceOf,
     ForgottenPerson,
@@ -54,7 +55,7 @@ def people_router(queue: Queue) -> APIRouter:
     @router.get("/api/people")
     def people(desk: Mine) -> People:
         """Everybody who consented."""
-        return People(people=[_told(desk, person) for person in desk.gallery.people(named=True)])
+        return People(people=[_told(desk, person) for person in desk.people()])
 
     @router.post("/api/people")
     async def enroll(asked: Enrol, desk: Mine, user: Signed) -> PersonKept:
@@ -104,11 +105,12 @@ def people_router(queue: Queue) -> APIRouter:
             raise HTTPException(404, f"face {id} has no crop: erased, or never there.")
         return Response(content, media_type="image/png")
 
-    @router.delete("/api/faces/{id}", status_code=204)
-    def erase(id: Id, desk: Mine) -> None:
+    @router.delete("/api/faces/{id}")
+    def erase(id: Id, desk: Mine) -> ErasedFace:
         """Erase one face for good."""
-        desk.erase(id)
+        erased = desk.erase(id)
         queue.wake()
+        return ErasedFace(id=id, finished=erased.finished)
 
     @router.post("/api/undo")
     def undo(desk: Mine) -> TakenBack:

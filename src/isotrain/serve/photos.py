@@ -7,8 +7,10 @@ was cut off on the way and is swept at the start. Names of people are in the gal
 from __future__ import annotations
 
 import json
+import logging
 import os
 import secrets
+import unicodedata
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -45,11 +47,14 @@ CREATE TABLE faces (
     PRIMARY KEY (photo, face)
 );
 CREATE INDEX faces_person ON faces (person)
-"""
+""",
+    # A row: something was deleted whose bytes may still be in the file. A random number, which says nothing about it.
+    "CREATE TABLE erasing (mark BLOB NOT NULL)",
 ]
+LOG = logging.getLogger("isotrain.serve")
 TRIES = 3
 """A photo at which the process ended this often is left alone."""
-COLUMNS = "p.place, p.id, p.name, p.width, p.height, p.added, p.sight"
+COLUMNS = "p.place, p.id, p.name, p.width, p.height, p.added, p.sight, p.tries"
 
 
 class Gone(BadData):
@@ -68,6 +73,7 @@ class Photo:
         height: in pixels.
         added: when, UTC, ISO 8601.
         sight: what was seen, without people; None until it was looked at.
+        tries: to look at it that have not ended.
     """
 
     place: int
@@ -77,6 +83,12 @@ class Photo:
     height: int
     added: str
     sight: dict[str, Any] | None
+    tries: int = 0
+
+    @property
+    def failed(self) -> bool:
+        """Whether it is not looked at again, as that ended badly each time."""
+        return self.sight is None and self.tries >= TRIES
 
 
 @dataclass(frozen=True)
@@ -128,8 +140,8 @@ class Photos:
             write_aside(self.file(id, small=True), encoded.thumbnail, 0o600)
             added = datetime.now(UTC).isoformat(timespec="seconds")
             ((place,),) = self._tables.rows(
-                "INSERT INTO photos (id, name, width, height, added) VALUES (?, ?, ?, ?, ?) RETURNING place",
-                (id, name, width, height, added),
+                "INSERT INTO photos (id, name, width, height, added, words) VALUES (?, ?, ?, ?, ?, ?) RETURNING place",
+                (id, name, width, height, added, searched(name)),
             )
         except BaseException:
             self._remove(id)
@@ -152,7 +164,7 @@ class Photos:
         return _photo(rows[0])
 
     def found(self, words: Sequence[str], people: Sequence[Sequence[int]], after: int | None, most: int) -> list[Photo]:
-        """Photos that were looked at, the newest first.
+        """Photos, the newest first.
 
         Args:
             words: each of which a photo has to show: in its class, objects, caption or name.
@@ -160,7 +172,7 @@ class Photos:
             after: the place below which to go on.
             most: photos.
         """
-        where, values = ["p.sight IS NOT NULL"], list[Any]()
+        where, values = ["true"], list[Any]()
         if after is not None:
             where.append("p.place < ?")
             values.append(after)
@@ -169,7 +181,7 @@ class Photos:
                 "(instr(p.words, ?) OR EXISTS (SELECT 1 FROM faces f WHERE f.photo = p.place AND f.person IN "
                 "(SELECT value FROM json_each(?))))"
             )
-            values += [word.casefold(), json.dumps(list(called))]
+            values += [searched(word), json.dumps(list(called))]
         rows = self._tables.rows(
             f"SELECT {COLUMNS} FROM photos p WHERE {' AND '.join(where)} ORDER BY p.place DESC LIMIT ?", (*values, most)
         )
@@ -186,7 +198,7 @@ class Photos:
             if not rows:
                 return
             said = [rows[0][0], kind.get("name"), caption.get("text"), *(o["name"] for o in document["objects"] or [])]
-            words = "\n".join(dict.fromkeys(str(word).casefold() for word in said if word))
+            words = "\n".join(dict.fromkeys(searched(str(word)) for word in said if word))
             self._tables.rows(
                 "UPDATE photos SET sight = ?, words = ? WHERE place = ?",
                 (json.dumps(document), words, place),
@@ -242,18 +254,39 @@ class Photos:
         }
 
     def unlink(self, person: int, into: int | None = None) -> list[str]:
-        """Nobody's face (or another's) is what was this person's; ids of the photos. Nothing is left in the file."""
-        rows = self._tables.rows(
-            "SELECT DISTINCT p.id FROM photos p JOIN faces f ON f.photo = p.place WHERE f.person = ?", (person,)
-        )
-        if into is None:
-            self._tables.rows(
-                "UPDATE faces SET person = NULL, similarity = NULL, probability = NULL WHERE person = ?", (person,)
+        """Nobody's face (or another's) is what was this person's; ids of the photos. `finish_erasing` does the rest."""
+        with self._tables.writing():
+            rows = self._tables.rows(
+                "SELECT DISTINCT p.id FROM photos p JOIN faces f ON f.photo = p.place WHERE f.person = ?", (person,)
             )
-            self._tables.shred()
-        else:
-            self._tables.rows("UPDATE faces SET person = ? WHERE person = ?", (into, person))
+            if into is None:
+                self._tables.rows(
+                    "UPDATE faces SET person = NULL, similarity = NULL, probability = NULL WHERE person = ?", (person,)
+                )
+                self._written_down()
+            else:
+                self._tables.rows("UPDATE faces SET person = ? WHERE person = ?", (into, person))
         return [row[0] for row in rows]
+
+    def _written_down(self) -> None:
+        """Note, in the transaction that deletes, that bytes are still to go."""
+        self._tables.rows("DELETE FROM erasing")
+        self._tables.rows("INSERT INTO erasing VALUES (?)", (os.urandom(16),))
+
+    def finish_erasing(self) -> bool:
+        """Remove the bytes of what was deleted; whether nothing is left to do, or else it is to be tried again."""
+        marks = self._tables.rows("SELECT mark FROM erasing")
+        if not marks:
+            return True
+        try:
+            if not self._tables.shred():
+                return False
+            # Not if more was deleted meanwhile: its bytes may be there still.
+            self._tables.rows("DELETE FROM erasing WHERE mark = ?", marks[0])
+        except BadData as error:
+            LOG.warning("deleted photos are gone, their last bytes in the table are not yet: %s", error)
+            return False
+        return True
 
     def undone(self) -> Photo | None:
         """A photo that still has to be looked at, or whose faces have to be compared; the newest, waiting ones first.
@@ -275,15 +308,20 @@ class Photos:
         self._tables.rows("UPDATE photos SET tries = tries + 1 WHERE place = ?", (place,))
 
     def delete(self, id: str) -> None:
-        """Remove a photo and everything seen in it.
+        """Remove a photo and everything seen in it. `finish_erasing` does the rest.
 
         Raises:
             Gone: there is none of that id, or no longer.
         """
         photo = self.get(id)
-        self._tables.rows("DELETE FROM photos WHERE place = ?", (photo.place,))
-        self._tables.shred()
+        with self._tables.writing():
+            self._tables.rows("DELETE FROM photos WHERE place = ?", (photo.place,))
+            self._written_down()
         self._remove(id)
+
+    def count(self) -> int:
+        """How many photos there are."""
+        return int(self._tables.rows("SELECT count(*) FROM photos")[0][0])
 
     def _remove(self, id: str) -> None:
         for small in (False, True):
@@ -295,6 +333,15 @@ class Photos:
         self._tables.close()
 
 
+def searched(words: str) -> str:
+    r"""Words as they are searched: whatever their case, and however their letters were composed.
+
+    >>> searched("Zoe\u0308") == searched("ZOË") == searched("zoë")
+    True
+    """
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", words).casefold())
+
+
 def _photo(row: tuple[Any, ...]) -> Photo:
-    place, id, name, width, height, added, sight = row
-    return Photo(place, id, name, width, height, added, None if sight is None else json.loads(sight))
+    place, id, name, width, height, added, sight, tries = row
+    return Photo(place, id, name, width, height, added, None if sight is None else json.loads(sight), tries)

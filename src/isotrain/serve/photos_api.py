@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import io
+import logging
 import shutil
+import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,6 +44,7 @@ FORM = {
     }
 }
 """How files are sent, for the description: they are read while they come, not by FastAPI."""
+LOG = logging.getLogger("isotrain.serve")
 ROOM = 500 * MB
 """Bytes that stay free on the disk."""
 JPEG: Any = {200: {"content": {"image/jpeg": {}}, "description": "The picture."}, 404: {"model": Error}}
@@ -62,6 +65,8 @@ def photos_router(desks: Desks, queue: Queue, limits: Limits, spool: Path) -> AP
         desk = desks.of(user)
         if queue.waiting(user.name) >= limits.waiting:
             raise HTTPException(429, f"{limits.waiting} photos wait already: again in a while.", {"Retry-After": "10"})
+        if await anyio.to_thread.run_sync(desk.photos.count) >= limits.photos:
+            raise HTTPException(507, f"{limits.photos:,} photos are kept already, and no more: delete some.")
         if shutil.disk_usage(spool).free < ROOM:
             raise HTTPException(507, "the server's disk is nearly full: tell who runs it.")
         with _counted(uploading, user.name, limits.uploads):
@@ -72,6 +77,8 @@ def photos_router(desks: Desks, queue: Queue, limits: Limits, spool: Path) -> AP
                     try:
                         photo = await anyio.to_thread.run_sync(_stored, desk, decoder, upload)
                     except BadData as error:
+                        if isinstance(error.__cause__, sqlite3.Error):  # no fault of the file's
+                            raise
                         refused.append({"name": shown_name(upload.name), "error": str(error)})
                         continue
                     waiting.append((photo, queue.put(_job(desk, photo))))
@@ -84,8 +91,12 @@ def photos_router(desks: Desks, queue: Queue, limits: Limits, spool: Path) -> AP
                     await asyncio.wrap_future(done)
                 except BadData as error:
                     refused.append({"name": photo.name, "error": str(error)})
-                else:
-                    taken.append(photo.id)
+                    continue
+                except Exception as error:
+                    # It is kept all the same, is tried again in the idle time, and says so where it is shown.
+                    LOG.exception("a photo could not be looked at", exc_info=error)
+                    queue.wake()
+                taken.append(photo.id)
         return Added.model_validate({"photos": await anyio.to_thread.run_sync(_told, desk, taken), "refused": refused})
 
     @router.get("/api/photos", responses={400: {"model": Error}})
@@ -106,7 +117,7 @@ def photos_router(desks: Desks, queue: Queue, limits: Limits, spool: Path) -> AP
     def photo(id: str, desk: Mine) -> PhotoSeen:
         """One photo with all that was seen in it."""
         one = desk.photos.get(id)
-        return _seen(one, None if one.sight is None else desk.documents([one])[0])
+        return _seen(one, desk.documents([one])[0])
 
     @router.delete("/api/photos/{id}")
     def delete(id: str, desk: Mine) -> PhotoGone:
@@ -116,12 +127,12 @@ def photos_router(desks: Desks, queue: Queue, limits: Limits, spool: Path) -> AP
     @router.get("/api/photos/{id}/picture", responses=JPEG, response_class=Response)
     def picture(id: str, desk: Mine) -> Response:
         """The photo, encoded anew, without metadata."""
-        return FileResponse(desk.photos.file(desk.photos.get(id).id), media_type="image/jpeg")
+        return _jpeg(desk, id)
 
     @router.get("/api/photos/{id}/thumbnail", responses=JPEG, response_class=Response)
     def thumbnail(id: str, desk: Mine) -> Response:
         """The photo, small."""
-        return FileResponse(desk.photos.file(desk.photos.get(id).id, small=True), media_type="image/jpeg")
+        return _jpeg(desk, id, small=True)
 
     @router.get("/api/photos/{id}/drawn", responses=PNG | {400: {"model": Error}}, response_class=Response)
     def drawn(id: str, desk: Mine, layers: Annotated[str, Query(max_length=100)] = LAYERS) -> Response:
@@ -134,11 +145,20 @@ def photos_router(desks: Desks, queue: Queue, limits: Limits, spool: Path) -> AP
         if unknown := [layer for layer in asked if layer not in known]:
             raise BadOption(f"layer {unknown[0]!r} is not known: {LAYERS}.")
         content = io.BytesIO()
-        image = draw(desk.picture(one), Sight.of(desk.documents([one])[0]), asked)
+        document = desk.documents([one])[0]
+        assert document is not None, "it was looked at"
+        image = draw(desk.picture(one), Sight.of(document), asked)
         image.save(content, format="PNG", compress_level=1)
         return Response(content.getvalue(), media_type="image/png")
 
     return router
+
+
+def _jpeg(desk: Desk, id: str, small: bool = False) -> Response:
+    path = desk.photos.file(desk.photos.get(id).id, small)
+    if not path.is_file():
+        raise HTTPException(404, "the picture's file is gone from the server's folder: delete the photo.")
+    return FileResponse(path, media_type="image/jpeg")
 
 
 def _job(desk: Desk, photo: Photo) -> Job:
@@ -165,7 +185,7 @@ def _seen(photo: Photo, sight: dict[str, Any] | None) -> PhotoSeen:
     return PhotoSeen.model_validate(
         {
             "id": photo.id, "name": photo.name, "width": photo.width, "height": photo.height, "added": photo.added,
-            "sight": sight,
+            "sight": sight, "failed": photo.failed,
         }
     )  # fmt: skip
 

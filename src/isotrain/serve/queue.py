@@ -23,6 +23,10 @@ TOGETHER = 8
 """Photos looked at at once."""
 PIXELS = 8 * MB
 """Of the photos looked at at once, unless it is one."""
+IDLE_SECONDS = 600.0
+"""After which an idle thread looks about all the same: some things are due by the clock."""
+PHOTO_KEPT = "the server stops: the photo is kept, and looked at when it is back."
+ASK_AGAIN = "the server stops: ask again when it is back."
 LOG = logging.getLogger("isotrain.serve")
 
 
@@ -65,15 +69,23 @@ class Queue:
         self._thread.start()
 
     def stop(self) -> None:
-        """End after what is being done; what waits is told so, and will be looked at by the next start."""
+        """End after what is being done."""
+        self.end()
+        self._thread.join()
+
+    def end(self) -> None:
+        """Begin nothing more; what waits is told so at once. Photos are kept, and looked at by the next start."""
         with self._changed:
             self._ends = True
+            photos = [job.done for jobs in self._users.values() for job in jobs]
+            calls = [done for _, done in self._calls]
+            self._users.clear()
+            self._calls.clear()
             self._changed.notify_all()
-        self._thread.join()
-        for job in [job for jobs in self._users.values() for job in jobs]:
-            job.done.set_exception(BadData("the server stops: the photo is kept, and looked at when it is back."))
-        for _, done in self._calls:
-            done.set_exception(BadData("the server stops: ask again when it is back."))
+        for done in photos:
+            _refuse(done, PHOTO_KEPT)
+        for done in calls:
+            _refuse(done, ASK_AGAIN)
 
     def waiting(self, user: str) -> int:
         """Photos of a user that wait."""
@@ -83,17 +95,21 @@ class Queue:
     def put(self, job: Job) -> Future[Any]:
         """Wait in a user's own line."""
         with self._changed:
-            self._users.setdefault(job.user, deque()).append(job)
-            self._changed.notify_all()
-        return job.done
+            if not self._ends:
+                self._users.setdefault(job.user, deque()).append(job)
+                self._changed.notify_all()
+                return job.done
+        return _refuse(job.done, PHOTO_KEPT)
 
     def call(self, what: Callable[[], Any]) -> Future[Any]:
         """Have something done between two lots of photos: what a person waits for."""
         done: Future[Any] = Future()
         with self._changed:
-            self._calls.append((what, done))
-            self._changed.notify_all()
-        return done
+            if not self._ends:
+                self._calls.append((what, done))
+                self._changed.notify_all()
+                return done
+        return _refuse(done, ASK_AGAIN)
 
     def wake(self) -> None:
         """There may be something for the idle time."""
@@ -105,7 +121,7 @@ class Queue:
         while True:
             with self._changed:
                 while not (self._ends or self._users or self._calls or self._look_about):
-                    self._changed.wait()
+                    self._look_about = not self._changed.wait(IDLE_SECONDS) or self._look_about
                 if self._ends:
                     return
                 call = self._calls.popleft() if self._calls else None
@@ -171,3 +187,9 @@ class Queue:
         except Exception as error:
             LOG.exception("a photo could not be looked at in the idle time", exc_info=error)
             return True
+
+
+def _refuse(done: Future[Any], words: str) -> Future[Any]:
+    if done.set_running_or_notify_cancel():
+        done.set_exception(BadData(words))
+    return done

@@ -20,6 +20,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from isotrain.errors import BadOption
 from isotrain.serve.limits import Rates
 from isotrain.serve.users import Sessions, csrf_of
 from isotrain.serve.users import User as User
@@ -70,13 +71,22 @@ class Address:
 
     @classmethod
     def of(cls, public: str | None = None, hosts: Iterable[str] = ()) -> Address:
-        """The local names, those given, and that of the public address, like `https://photos.example`."""
+        """The local names, those given, and that of the public address, like `https://photos.example`.
+
+        Raises:
+            BadOption: one of them can be no name of a host.
+        """
         split = urlsplit(public or "")
-        names = {*LOCAL, *(host.lower() for host in hosts)}
-        return cls(frozenset(names | ({split.hostname} if split.hostname else set())), split.scheme == "https")
+        names = (*hosts, *([split.hostname] if split.hostname else []))
+        return cls(frozenset({*LOCAL, *map(_asked, names)}), split.scheme == "https")
 
     def knows(self, host: str) -> bool:
         """Whether a Host header is ours.
+
+        >>> Address.of("https://[2001:db8::1]:8443").knows("[2001:db8::1]:8443")
+        True
+        >>> Address.of("https://fotos.müller.example").knows("fotos.xn--mller-kva.example")
+        True
 
         >>> ours = Address.of("https://photos.example")
         >>> [ours.knows(host) for host in ("127.0.0.1:8421", "[::1]:8421", "photos.example", "evil.example:8421", "")]
@@ -98,6 +108,21 @@ class Address:
     def secure(self, host: str) -> bool:
         """Whether the browser that asks this Host speaks TLS: to the proxy, and not to ourselves."""
         return self.https and not any(host.lower() == name or host.lower().startswith(f"{name}:") for name in LOCAL)
+
+
+def _asked(host: str) -> str:
+    """A host as a browser asks for it: in small letters, an address of IPv6 in brackets, no letters but those of ASCII.
+
+    Raises:
+        BadOption: it can be no name.
+    """
+    name = host.lower()
+    if ":" in name and not name.startswith("["):
+        return f"[{name}]"
+    try:
+        return name if name.isascii() else name.encode("idna").decode("ascii")
+    except UnicodeError as error:
+        raise BadOption(f"{host[:80]!r} is no name of a host: {error}.") from error
 
 
 class Guard:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import secrets
+import sqlite3
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,7 +28,7 @@ from isotrain.serve.people_api import people_router
 from isotrain.serve.photos import Gone
 from isotrain.serve.photos_api import photos_router
 from isotrain.serve.queue import Queue
-from isotrain.serve.security import Address, Guard
+from isotrain.serve.security import HEADERS, Address, Guard
 from isotrain.serve.security_api import session_router
 from isotrain.serve.trainings_api import trainings_router
 from isotrain.serve.users import Sessions
@@ -37,6 +38,7 @@ PAGE = Path(__file__).parent / "page"
 """The page's files."""
 THREADS = 8
 """That answer requests at the same time."""
+DISK_FULL = "the server's disk is full: tell who runs it."
 LOG = logging.getLogger("isotrain.serve")
 
 
@@ -137,6 +139,10 @@ def _answer_errors(app: FastAPI, folder: Path) -> None:
 
     @app.exception_handler(IsotrainError)
     async def users_fault(request: Request, error: IsotrainError) -> JSONResponse:
+        if isinstance(error.__cause__, sqlite3.Error):  # no fault of the user's, whatever words it comes in
+            LOG.error("%s", error)
+            if getattr(error.__cause__, "sqlite_errorname", "") == "SQLITE_FULL":
+                return answer(507, DISK_FULL)
         if isinstance(error, MissingExtra):
             return answer(501, str(error))
         return answer(404 if isinstance(error, Gone | UnknownName) else 400, str(error))
@@ -158,11 +164,13 @@ def _answer_errors(app: FastAPI, folder: Path) -> None:
     @app.exception_handler(OSError)
     async def disk(request: Request, error: OSError) -> JSONResponse:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return answer(507, "the server's disk is full: tell who runs it.")
+            return answer(507, DISK_FULL)
         return await our_fault(request, error)
 
     @app.exception_handler(Exception)
     async def our_fault(request: Request, error: Exception) -> JSONResponse:
         number = secrets.token_hex(4)
         LOG.error("error %s, in answer to %s %s", number, request.method, request.scope.get("route"), exc_info=error)
-        return answer(500, f"something went wrong here, which the server's log has as error {number}.")
+        # Answered outside of the guard, which puts the headers on every other answer.
+        words = f"something went wrong here, which the server's log has as error {number}."
+        return answer(500, words, {**HEADERS, "Cache-Control": "no-store"})

@@ -205,5 +205,6 @@ def shown_name(name: str) -> str:
     ('gpj.exe', 'photo')
     """
     last = name.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
-    visible = "".join(letter for letter in last if unicodedata.category(letter)[0] != "C").strip()
+    composed = unicodedata.normalize("NFC", last)  # macOS sends letters and their marks apart
+    visible = "".join(letter for letter in composed if unicodedata.category(letter)[0] != "C").strip()
     return visible[:LONGEST_NAME] if visible.strip(".") else "photo"

@@ -7,6 +7,7 @@ SHA-256 digests: who reads the file signs in as nobody. (Slow hashes are for pas
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import secrets
@@ -15,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from isotrain.errors import BadOption
+from isotrain.errors import BadData, BadOption
 from isotrain.serve.database import Tables
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
@@ -26,6 +27,7 @@ IDLE_SECONDS, SESSION_SECONDS = 7 * 24 * 3600, 30 * 24 * 3600
 """A session ends when it is not used, and in any case."""
 SEEN_SECONDS = 60
 """The use of a session is written down this often, not with every request."""
+LOG = logging.getLogger("isotrain.serve")
 STEPS = [
     """
 CREATE TABLE links (digest BLOB PRIMARY KEY, user TEXT NOT NULL, until REAL NOT NULL);
@@ -129,7 +131,10 @@ class Sessions:
         if not found or found[0][2] < now or found[0][1] < now - IDLE_SECONDS:
             return None
         if found[0][1] < now - SEEN_SECONDS:
-            self._tables.rows("UPDATE sessions SET seen = ? WHERE digest = ?", (now, digest))
+            try:
+                self._tables.rows("UPDATE sessions SET seen = ? WHERE digest = ?", (now, digest))
+            except BadData as error:  # a full disk signs nobody out
+                LOG.warning("the use of a session is not written down: %s", error)
         return self.users.get(found[0][0])
 
     def sign_out(self, secret: str) -> None:

@@ -30,7 +30,7 @@ function card(photo) {
   return el("li", {},
     link([
       el("img", { src: `/api/photos/${photo.id}/thumbnail`, alt: "", loading: "lazy", decoding: "async" }),
-      el("span", { class: "what" }, !photo.sight ? "Is being looked at …" : seen || caption || "Nothing that the parts know"),
+      el("span", { class: "what" }, !photo.sight ? (photo.failed ? "Could not be looked at" : "Is being looked at …") : seen || caption || "Nothing that the parts know"),
       el("span", { class: "soft name" }, photo.name),
     ], `#/photos/${encodeURIComponent(photo.id)}`));
 }

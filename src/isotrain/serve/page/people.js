@@ -3,6 +3,7 @@
 import { ask, button, counted, el, field, fresh, link, mark, say, tick } from "./dom.js";
 import { bus, call, get } from "./server.js";
 
+const unfinished = ({ finished }) => finished ? "" : " Its last bytes go from the server’s files once there is room, or nobody reads them; that is tried by itself.";
 const again = () => bus.dispatchEvent(new Event("again"));
 const called = (person) => person.name || `Person ${person.id}`;
 const crop = (face) => el("img", { class: "crop", src: `/api/faces/${face.id}/crop`, alt: "", loading: "lazy", width: 64, height: 64 });
@@ -81,6 +82,7 @@ async function split(person) {
 async function erase(person) {
   const faces = picking(person, "These are erased:", "Tick the faces to erase.", "These are all of them: Forget erases the name too.");
   const erased = new Set();
+  let rest = "";
   const done = await ask({
     title: `Which faces of ${called(person)} are erased?`, danger: true, yes: "Erase for good", no: "Keep all",
     body: [faces.node, el("p", {}, "The small pictures and their numbers are erased for good: this cannot be taken back, nor can any step before it. ",
@@ -88,14 +90,14 @@ async function erase(person) {
     send: async () => {
       const left = faces.chosen()?.filter((id) => !erased.has(id));
       for (const id of left || []) {
-        await call("DELETE", `/api/faces/${id}`);
+        rest = unfinished(await call("DELETE", `/api/faces/${id}`));
         erased.add(id); // if the next one fails, this one is not asked for again
       }
       return left && erased.size;
     },
   });
   if (!done && erased.size) again();
-  await changed(done, (many) => `${counted(many, "face")} of ${called(person)} ${many === 1 ? "is" : "are"} erased.`);
+  await changed(done, (many) => `${counted(many, "face")} of ${called(person)} ${many === 1 ? "is" : "are"} erased.${rest}`);
 }
 
 async function forget(person) {
@@ -105,8 +107,11 @@ async function forget(person) {
       "this cannot be taken back, nor can any step before it. The photos stay until you delete them, with nobody’s name on that face."),
     send: () => call("DELETE", `/api/people/${person.id}`),
   });
-  await changed(done, ({ photos = [] }) => `${called(person)} is forgotten.${photos.length
-    ? ` ${counted(photos.length, "photo")} still ${photos.length === 1 ? "shows" : "show"} the face, until you delete ${photos.length === 1 ? "it" : "them"}.` : ""}`);
+  await changed(done, (answer) => {
+    const n = answer.photos.length;
+    const shown = n ? ` ${counted(n, "photo")} still ${n === 1 ? "shows" : "show"} the face, until you delete ${n === 1 ? "it" : "them"}.` : "";
+    return `${called(person)} is forgotten.${shown}${unfinished(answer)}`;
+  });
 }
 
 async function undo() {

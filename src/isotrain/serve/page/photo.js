@@ -86,12 +86,7 @@ function facts(photo) {
 export async function photoView({ main, id, signal }) {
   const path = `/api/photos/${encodeURIComponent(id)}`;
   const photo = await get(path, signal);
-  if (!photo.sight) {
-    main.replaceChildren(link("← All photos", "#/photos", { class: "button quiet" }), el("h1", { class: "small" }, photo.name), soft("Is being looked at …"));
-    const timer = setTimeout(() => bus.dispatchEvent(new Event("again")), 2000);
-    return signal.addEventListener("abort", () => clearTimeout(timer));
-  }
-  const image = el("img", { alt: told(photo), src: `${path}/picture`, draggable: "false", decoding: "async" });
+  const image = el("img", { alt: photo.sight ? told(photo) : photo.name, src: `${path}/picture`, draggable: "false", decoding: "async" });
 
   async function named(face) {
     const said = await naming(photo, face, cut(image, face.box));
@@ -110,6 +105,14 @@ export async function photoView({ main, id, signal }) {
     const kept = done.faces_kept;
     say(`The photo was deleted.${kept ? ` ${counted(kept, "face")} of it ${kept === 1 ? "stays" : "stay"} in the gallery until its person is forgotten.` : ""}`);
     location.hash = "#/photos";
+  }
+  if (!photo.sight) {
+    main.replaceChildren(link("← All photos", "#/photos", { class: "button quiet" }), el("h1", { class: "small" }, photo.name),
+      soft(photo.failed ? "It could not be looked at: the server’s log says why. It is kept until you delete it." : "Is being looked at …"),
+      el("div", { class: "photo" }, image), el("div", { class: "row" }, button("Delete the photo", gone, { class: "danger-quiet" })));
+    if (photo.failed) return undefined;
+    const timer = setTimeout(() => bus.dispatchEvent(new Event("again")), 2000);
+    return signal.addEventListener("abort", () => clearTimeout(timer));
   }
   const on = stage(photo, image, named, signal);
   const save = saving("Save the drawing", `${path}/drawn`, `${photo.name.replace(/\.\w+$/, "")}-seen.png`);
