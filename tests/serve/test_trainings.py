@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ from isotrain.serve.datasets import Datasets
 from isotrain.serve.datasets_unpacked import Room
 from isotrain.serve.jobs import Job
 from isotrain.serve.jobs_process import PID, locked, note_myself, pid_in, started
-from isotrain.serve.trainings_work import JOB, RUN
+from isotrain.serve.trainings_work import EXPORT, JOB, RUN
 from isotrain.train.live import points
 from isotrain.train.rundir import RunFolder, load_run
 
@@ -100,7 +102,13 @@ def test_from_an_upload_to_a_model_and_its_report(me: TestClient, tmp_path: Path
     assert audit.status_code == 409 and "characters cannot be audited" in audit.json()["error"]
     assert me.get(f"{here}/audit").json()["state"] is None
 
-    assert me.delete(here).status_code == 204 and me.get(here).status_code == 404
+    folder = tmp_path / "users/me/trainings" / begun["id"]
+    shutil.rmtree(folder / EXPORT)
+    with ThreadPoolExecutor() as pool:  # deleted while it is exported
+        export = pool.submit(me.get, f"{here}/model?format=onnx")
+        until(lambda: any(folder.glob(f"{EXPORT}-*-job/out.json")))
+        assert me.delete(here).status_code == 204 and me.get(here).status_code == 404
+        assert export.result().status_code == 404 and "deleted" in export.result().json()["error"]
     assert list((tmp_path / "users/me/trainings").iterdir()) == []
     assert me.delete(f"/api/datasets/{data}").status_code == 204
 

@@ -248,7 +248,7 @@ def trainings_router(
     ) -> Response:
         """The trained net: a zip of card, weights and scores; or for use without torch."""
         work = found(user, id)
-        with _in_time():
+        with _in_time(), _there(work):
             if format == "onnx":
                 name, content = await asyncio.to_thread(onnx, work)
             else:
@@ -265,7 +265,8 @@ def trainings_router(
         work = found(user, id)
         if not (work.run / CARD).is_file():
             raise HTTPException(409, "the training has not begun yet: there is nothing to report.")
-        return _page(await asyncio.to_thread(report, work))
+        with _there(work):
+            return _page(await asyncio.to_thread(report, work))
 
     # Its audit ----------------------------------------------------------------------------------------------------
 
@@ -309,6 +310,17 @@ def _in_time() -> Iterator[None]:
         yield
     except Busy as error:
         raise HTTPException(409, str(error)) from error
+
+
+@contextmanager
+def _there(work: Work) -> Iterator[None]:
+    """A training that is deleted while it is read is not there, whatever that broke."""
+    try:
+        yield
+    except Exception as error:
+        if work.folder.is_dir():
+            raise
+        raise HTTPException(404, "the training was deleted meanwhile.") from error
 
 
 @contextmanager
