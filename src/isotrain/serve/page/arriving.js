@@ -1,6 +1,6 @@
 /* Photos arrive: dropped anywhere, chosen, pasted, or taken by the camera; sent one by one, each with its progress. */
 
-import { button, el, say, size } from "./dom.js";
+import { button, counted, el, say, size } from "./dom.js";
 import { bus, Gone, me, upload } from "./server.js";
 
 const TOGETHER = 2; // sent at a time: the net looks while the next one travels
@@ -146,9 +146,12 @@ function settled() {
   came = [];
   refused = 0;
   const words = [];
-  if (photos.length) words.push(photos.length === 1 ? `${photos[0].name} was looked at.` : `${photos.length} photos were looked at.`);
+  const seen = photos.filter((photo) => photo.sight);
+  const unseen = photos.length - seen.length;
+  if (seen.length) words.push(seen.length === 1 ? `${seen[0].name} was looked at.` : `${seen.length} photos were looked at.`);
+  if (unseen) words.push(`${counted(unseen, "photo")} ${unseen === 1 ? "is" : "are"} kept, but could not be looked at yet.`);
   if (bad) words.push(`${bad} refused: the reason stands beside each.`);
-  say(words.join(" "), bad ? "bad" : "");
+  say(words.join(" "), bad || unseen ? "bad" : "");
   if (photos.length) tell(photos, bad);
 }
 

@@ -109,7 +109,7 @@ export async function photoView({ main, id, signal }) {
   if (!photo.sight) {
     main.replaceChildren(link("← All photos", "#/photos", { class: "button quiet" }), el("h1", { class: "small" }, photo.name),
       soft(photo.failed ? "It could not be looked at: the server’s log says why. It is kept until you delete it." : "Is being looked at …"),
-      el("div", { class: "photo" }, image), el("div", { class: "row" }, button("Delete the photo", gone, { class: "danger-quiet" })));
+      el("div", { class: "photo" }, image), el("p", {}, button("Delete the photo", gone, { class: "danger-quiet" })));
     if (photo.failed) return undefined;
     const timer = setTimeout(() => bus.dispatchEvent(new Event("again")), 2000);
     return signal.addEventListener("abort", () => clearTimeout(timer));
