@@ -81,8 +81,16 @@ def test_translations_that_part(answer_of):
         ("a.tsv", ["A dog.\tEin Hund.", "alone", "a\tb\tc", "Two.\tZwei."], ["a.tsv:2", "a.tsv:3"]),
         (
             "a.jsonl",
-            ['{"source": "A", "target": "B"}', "{", "[1]", '{"source": "A"}', '{"source": "", "target": "B"}'],
-            ["a.jsonl:2", "a.jsonl:3", "a.jsonl:4", "a.jsonl:5"],
+            [
+                '{"source": "A", "target": "B"}',
+                "{",
+                "[1]",
+                '{"source": "A"}',
+                '{"source": "", "target": "B"}',
+                '{"source": "A", "target": "\\ud800"}',
+                "[" * 100_000,
+            ],
+            ["a.jsonl:2", "a.jsonl:3", "a.jsonl:4", "a.jsonl:7", "a.jsonl:5", "a.jsonl:6"],
         ),
     ],
 )
@@ -115,6 +123,18 @@ def test_captions_and_pictures(answer_of):
     ]
     assert "5.jpg" in found(answer)[2][2]
     assert answer.json["counts"] == {"pictures": 5, "captions": 5, "train": 5}
+
+
+def test_captions_that_no_file_can_hold(answer_of):
+    picture("photos/a.jpg", 1), picture("photos/b.jpg", 2), picture("c.jpg", 3)
+    rows = [("a.jpg", "A \ud800."), ("a.jpg", "A."), ("../c.jpg", "C."), ("b" * 5000, "B."), ("b.jpg", "B.")]
+    lines = [json.dumps({"file_name": name, "caption": text}) for name, text in rows]
+    Path("said.jsonl").write_text("\n".join(["[" * 100_000, *lines]) + "\n")
+    answer = answer_of("data", "check", "photos", "said.jsonl", "--json")
+    told = found(answer)
+    assert [where for _, where, _ in told] == [f"said.jsonl:{line}" for line in (1, 4, 5, 2)]
+    assert told[-1] == ("warning", "said.jsonl:2", "caption with half a character (U+D800)")
+    assert "too deep" in told[0][2] and max(len(what) for *_, what in told) < 300
 
 
 def test_captions_are_found_out_and_mostly_missing_pictures_are_an_error(answer_of):

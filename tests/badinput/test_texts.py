@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from isotrain.app.run_data import Asked
 from isotrain.data.samples import Dataset
 from isotrain.errors import BadData, IsotrainError
 from isotrain.tasks import task_named
+from isotrain.train.rundir import RunFolder
 
 pytest.importorskip("tokenizers")
 
@@ -75,6 +77,11 @@ def test_captions_for_missing_pictures() -> None:
     assert any("d.png" in note for note in dataset.notes)
     Path("said.jsonl").write_text(said + "".join(f'{{"file_name": "{n}.png", "caption": "x"}}\n' for n in range(9)))
     refused(r"said\.jsonl.*missing|missing.*said\.jsonl|not (there|in)", "caption", "photos", "said.jsonl")
+
+
+def test_names_that_are_not_utf8_do_not_keep_a_run_from_being_written() -> None:
+    RunFolder("run").write("samples.txt", f"{os.fsdecode(b'caf\xe9.jpg')}: a cup")
+    assert Path("run/samples.txt").read_text() == "caf\\udce9.jpg: a cup"
 
 
 @pytest.mark.parametrize("task", ["characters", "translate"])

@@ -164,7 +164,7 @@ def test_a_few_missing_pictures_are_left_out_and_named(photos, tmp_path):
     data = open_captions(photos, path, held_out=0)
     assert said(data.train) == SAID
     (note,) = data.notes
-    assert note.startswith("2 of 6 pictures are missing, and the captions left out (the first: gone.jpg, ")
+    assert note.startswith("2 of 6 pictures are missing, and the captions left out (the first: 'gone.jpg', ")
     assert note.endswith(f"{path}:3 images[0])")
 
 
@@ -239,12 +239,74 @@ def test_a_picture_in_two_splits(photos, tmp_path):
         ("l.jsonl", '{"image": "a.jpg", "captions": ["x", 1]}', r"l\.jsonl:1: no picture or no caption"),
         ("l.jsonl", "[]", r"l\.jsonl:1: no picture or no caption"),
         ("l.jsonl", b'{"image": "a.jpg", "caption": "\xe9"}', r"l\.jsonl:1: not UTF-8 text: byte 31 is 0xe9"),
+        ("c.json", '{"images": [{"id": {}, "file_name": "a.jpg"}], "annotations": [{"caption": ""}]}',
+         r"images\[0\]: picture id \{\} is no number\. Write one"),
+        ("c.json", '{"images": [{"id": 1, "file_name": "a.jpg"}],\n"annotations": [{"image_id": [1], "caption": ""}]}',
+         r"c\.json:2 annotations\[0\]: image_id \[1\] is no number"),
+        ("k.json", '{"images": {"filename": "a.jpg", "sentences": []}}', r"k\.json:1: no list 'images': Karpathy's"),
+        ("c.json", '{"images": [],\n"annotations": [{"caption": ' + "[" * 100_000, r"c\.json:2: no valid JSON \(br"),
+        ("c.json", '{"info":\n' + "9" * 5000 + ', "caption": 1}', r"c\.json:2: no valid JSON \(a number of more"),
+        ("l.jsonl", '{"image": "a.jpg", "caption": "x"}\n' + "[" * 100_000, r"l\.jsonl:2: no valid JSON \(brackets"),
+        ("l.jsonl", '{"image": "a.jpg", "caption": ' + "9" * 5000 + "}", r"l\.jsonl:1: no valid JSON \(a number of"),
+        ("f.csv", 'image,caption\na.jpg,"one\rtwo"\nb.jpg,one\rtwo\n', r"f\.csv:3: no valid csv \(new-line character"),
     ],
 )  # fmt: skip
 def test_malformed_captions(photos, tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(BadData, match=message):
         open_captions(photos, tmp_path / name)
+
+
+def test_a_line_longer_than_csv_has_room_for_is_left_out(photos, tmp_path):
+    path = tmp_path / "c.csv"
+    path.write_text(f'image,caption\na.jpg,one\nb.jpg,{"x" * 200_000}\nc.jpg,"{"y" * 200_000}"\n')
+    data = open_captions(photos, path, held_out=0)
+    assert said(data.train) == {"a.jpg": ("one",)}
+    assert data.notes[0].startswith("2 captions of more than 2,000 characters left out (the first: ")
+
+
+def test_half_a_character_is_left_out_and_told(photos, tmp_path):
+    path = tmp_path / "c.jsonl"
+    rows = [{"image": "a.jpg", "caption": text} for text in ("a \ud800 dog", "a \U0001f415 dog")]
+    rows += [{"image": "b\udc00.jpg", "caption": "a cat"}, {"image": "b.jpg", "caption": "a cat"}]
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    data = open_captions(photos, path, held_out=0)
+    assert said(data.train) == {"a.jpg": ("a \U0001f415 dog",), "b.jpg": ("a cat",)}
+    assert data.notes[:2] == (
+        f"1 of 3 pictures is missing, and the captions left out ('b\\udc00.jpg', {path}:3)",
+        f"1 caption with half a character left out ({path}:1, U+D800)",
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["{home}/other/x.jpg", "../other/x.jpg", "a/../../other/x.jpg", "x" * 5000, "\0", "../a.jpg"]
+)
+def test_a_picture_outside_of_the_folder_is_missing(photos, tmp_path, name):
+    picture(tmp_path / "other" / "x.jpg"), picture(tmp_path / "a.jpg")
+    rows = [{"image": other, "caption": "one"} for other in ("b.jpg", "c.jpg", name.format(home=tmp_path))]
+    (photos / "m.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    data = open_captions(photos, held_out=0)
+    assert said(data.train) == {"b.jpg": ("one",), "c.jpg": ("one",)}
+    assert data.notes[0].startswith("1 of 3 pictures is missing") and len(data.notes[0]) < 500
+
+
+def test_folders_outside_of_the_one_that_was_named(photos, tmp_path):
+    picture(tmp_path / "other" / "x.jpg")
+    content = {"images": [{"filename": "x.jpg", "filepath": "../other", "sentences": [{"raw": "one"}]}]}
+    (photos / "k.json").write_text(json.dumps(content))
+    with pytest.raises(BadData, match=r"images\[0\]: picture 'x\.jpg' is not in"):
+        open_captions(photos)
+
+
+def test_pictures_by_their_whole_paths_and_from_the_captions_own_folder(photos, tmp_path, monkeypatch):
+    """Within the folder it is the same picture, however it is called; moved data is found by the last part."""
+    (tmp_path / "said").mkdir()
+    path = tmp_path / "said" / "m.jsonl"
+    names = (str(photos / "a.jpg"), "../photos/b.jpg", "/elsewhere/c.jpg", "d.jpg")
+    path.write_text("".join(f"{json.dumps({'image': name, 'caption': 'one'})}\n" for name in names))
+    monkeypatch.chdir(tmp_path)
+    data = open_captions("photos", path, held_out=0)
+    assert said(data.train) == {name: ("one",) for name in NAMES} and not data.notes
 
 
 def test_what_is_not_there_or_there_twice(photos, tmp_path):

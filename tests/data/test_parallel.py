@@ -142,6 +142,14 @@ def test_empty_and_endless_lines_are_left_out_and_counted(put):
     )
 
 
+def test_half_a_character_is_left_out_and_counted(put):
+    rows = [{"source": "a \ud800", "target": "b"}, {"source": "a", "target": "\udfff"}, {"source": "a", "target": "b"}]
+    path = put("a.jsonl", [json.dumps(row) for row in rows])
+    data = open_parallel(path, held_out=0)
+    assert [(s.text, *s.said) for s in data.train] == [("a", "b")]
+    assert data.notes == (f"2 pairs with half a character on a side left out (the first: {path}, line 1 (U+D800))",)
+
+
 def test_an_unequal_file_with_an_endless_line_takes_no_time(put):
     files = put("a", ["x" * 100_000] * 30), put("b", ["x" * 100_000] * 29)
     start = time.perf_counter()
@@ -187,6 +195,12 @@ def test_a_folder_is_told_what_is_there_and_how_to_say_it(put, tmp_path):
         ("a.tsv", ["\t", "a\t"], r"no pair of sentences: 1 pair with one side empty left out \(.*line 2.*both sides"),
         ("a.tsv", ["a\tb", "a\tc"], "has one sentence only"),
         ("a.jsonl", ['{"source": "a", "target": "b"}', "{"], r"a\.jsonl:2: no valid JSON \(.*column 2"),
+        ("a.jsonl", ['{"source": "a", "target": "b"}', "[" * 100_000], r"a\.jsonl:2: no valid JSON \(brackets within"),
+        (
+            "a.jsonl",
+            ['{"source": "a", "target": ' + "9" * 5000 + "}"],
+            r":1: no valid JSON \(a number of more than 4,300",
+        ),
         ("a.jsonl", ["[1]"], r"a\.jsonl:1: no object"),
         ("a.jsonl", ['{"a": "1", "b": "2", "c": "3"}'], r":1: which two texts are meant\? There are 'a', 'b', 'c'"),
         ("a.jsonl", ['{"a": 1}'], r":1: which two texts are meant\? There are none"),

@@ -301,6 +301,26 @@ def test_what_is_no_data_is_refused_in_one_line(tmp_path, monkeypatch):
     assert "no data.yaml: write one" in said(tmp_path / "yolo", "boxes")
 
 
+@pytest.mark.parametrize("name", ["../../aside.png", "{home}/aside.png"])
+def test_pictures_outside_of_a_folder_are_none_of_its(tmp_path, name):
+    sets.jsonl(tmp_path / "data")
+    shutil.copy(tmp_path / "data" / "train" / "cat0.png", tmp_path / "aside.png")
+    row = {"file_name": name.format(home=tmp_path), "label": "cat"}
+    with (tmp_path / "data" / "train" / "metadata.jsonl").open("a") as file:
+        file.write(json.dumps(row) + "\n")
+    with pytest.raises(BadData, match=r"metadata\.jsonl:3: picture '.*aside\.png' does not exist"):
+        open_dataset(str(tmp_path / "data"), "labels")
+
+
+def test_a_table_that_was_named_may_lead_anywhere(tmp_path):
+    sets.csv(tmp_path / "data")
+    table = (tmp_path / "data" / "labels.csv").read_text()
+    for stem in sets.NAMES:
+        table = table.replace(stem, f"../data/pictures/{stem}")
+    write(tmp_path / "said" / "labels.csv", table)
+    assert len(open_dataset(str(tmp_path / "said" / "labels.csv"), "labels").train) == 2
+
+
 def test_options(tmp_path):
     with pytest.raises(BadOption, match="need 'box'"):
         open_dataset("digits", "box")

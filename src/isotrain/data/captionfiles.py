@@ -11,7 +11,9 @@ from isotrain.data.faults import Told, refused
 from isotrain.data.opened import folder_of, hold_out
 from isotrain.data.readers.folders import split_of
 from isotrain.data.readers.reading import TEST, TRAIN, VAL, Tree
+from isotrain.data.readers.textfiles import shown
 from isotrain.data.samples import Dataset, Sample
+from isotrain.data.textfiles import half_in
 from isotrain.errors import BadData, BadOption
 
 LONGEST = 2000
@@ -39,6 +41,7 @@ class Gathered:
         missing: name of each picture that is not there -> the place that names it first.
         empty: places of empty captions.
         long: places of captions that are too long -> their characters.
+        halved: places of captions with half a character (a lone surrogate, as JSON may hold) -> which.
     """
 
     tree: Tree
@@ -47,6 +50,7 @@ class Gathered:
     missing: dict[str, str] = field(default_factory=dict)
     empty: list[str] = field(default_factory=list)
     long: dict[str, int] = field(default_factory=dict)
+    halved: dict[str, str] = field(default_factory=dict)
 
     @property
     def mostly_missing(self) -> bool:
@@ -80,7 +84,8 @@ def open_captions(
 
     The split is that of a file's name (captions_val2017.json), of Karpathy's "split", or of a picture's folder; what is
     "val" is held out. Left out, and counted in the notes: captions whose picture is missing (an error if that is more
-    than half of the pictures), pictures without captions, captions that are empty or longer than 2,000 characters.
+    than half of the pictures), pictures without captions, captions that are empty, longer than 2,000 characters, or
+    hold half a character.
 
     Args:
         photos: the folder of the pictures, or a name in `$ISOTRAIN_DATA`.
@@ -152,6 +157,8 @@ def gathered(photos: Place, captions: Place | Sequence[Place] | None = None, tol
             found.empty.append(said.where)
         elif len(caption) > LONGEST:
             found.long[said.where] = len(caption)
+        elif half := half_in(caption):
+            found.halved[said.where] = half
         else:
             entry.said.append(caption)
     return found
@@ -162,9 +169,11 @@ def _notes(found: Gathered) -> list[str]:
     notes: list[str] = []
     _missing(found, notes)
     long = [f"{where}, {size:,} characters" for where, size in found.long.items()]
+    halved = [f"{where}, {half}" for where, half in found.halved.items()]
     for places, one, several in (
         (found.empty, "empty caption", "empty captions"),
         (long, f"caption of more than {LONGEST:,} characters", f"captions of more than {LONGEST:,} characters"),
+        (halved, "caption with half a character", "captions with half a character"),
         (found.bare, "picture without a caption", "pictures without a caption"),
     ):
         if places:
@@ -184,12 +193,12 @@ def _missing(found: Gathered, notes: list[str]) -> None:
     number, of = len(found.missing), len(found.missing) + len(found.entries)
     if found.mostly_missing:
         raise BadData(
-            f"{where}: picture {name!r} is not in {found.tree.root}; {number:,} of {of:,} pictures are missing. Put "
-            "them there, or name the folder that holds them."
+            f"{where}: picture {shown(name)} is not in {found.tree.root}; {number:,} of {of:,} pictures are missing. "
+            "Put them there, or name the folder that holds them."
         )
     is_are = "is" if number == 1 else "are"
-    first = "" if number == 1 else "the first: "
-    notes.append(f"{number:,} of {of:,} pictures {is_are} missing, and the captions left out ({first}{name}, {where})")
+    first = f"{'' if number == 1 else 'the first: '}{shown(name)}, {where}"
+    notes.append(f"{number:,} of {of:,} pictures {is_are} missing, and the captions left out ({first})")
 
 
 def _left_out(number: int, what: str, first: str) -> str:

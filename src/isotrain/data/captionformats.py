@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from isotrain.data.faults import Told, refused
 from isotrain.data.readers.reading import TRAIN, Tree, split_named
-from isotrain.data.readers.textfiles import Lists, read_json
+from isotrain.data.readers.textfiles import ID, Lists, read_json, shown, value_of
 from isotrain.data.textfiles import lines_of, read_bytes, read_utf8
 from isotrain.errors import BadData
 
@@ -139,9 +139,7 @@ def _folders(tree: Tree, path: Path) -> tuple[Path, ...]:
 def _coco(tree: Tree, files: Sequence[Path], told: Told) -> Iterator[Said]:
     for path in files:
         lists = read_json(path)
-        for key in ("images", "annotations"):
-            if not isinstance(lists.content.get(key), list):
-                raise BadData(f"{path}:1: no list {key!r}: COCO's captions have images and annotations.")
+        _lists(path, lists, "COCO's captions", "images", "annotations")
         split, part = _split_of_file(tree, path)
         folders = tuple(tree.root / place for place in (part, f"images/{part}", split, "images") if place)
         pictures: dict[Any, str] = {}
@@ -149,14 +147,20 @@ def _coco(tree: Tree, files: Sequence[Path], told: Told) -> Iterator[Said]:
             if "id" not in image or not isinstance(image.get("file_name"), str):
                 told(where, "picture without id or file_name", "Give it both")
                 continue
+            if not isinstance(image["id"], ID):
+                told(where, f"picture id {shown(image['id'])} is no number", "Write one")
+                continue
             if image["id"] in pictures:
-                told(where, f"picture id {image['id']!r} is there twice", "Give every picture its own")
+                told(where, f"picture id {shown(image['id'])} is there twice", "Give every picture its own")
                 continue
             pictures[image["id"]] = image["file_name"]
             yield Said(image["file_name"], folders, None, split, where)
         for where, annotation in _elements(path, lists, "annotations", told):
             if "image_id" not in annotation or not isinstance(annotation.get("caption"), str):
                 told(where, "no image_id or no caption", "Every annotation has both")
+                continue
+            if not isinstance(annotation["image_id"], ID):
+                told(where, f"image_id {shown(annotation['image_id'])} is no number", "Write that of its picture")
                 continue
             name = pictures.get(annotation["image_id"], f"id {annotation['image_id']}")
             yield Said(name, folders, annotation["caption"], split, where)
@@ -165,6 +169,7 @@ def _coco(tree: Tree, files: Sequence[Path], told: Told) -> Iterator[Said]:
 def _karpathy(tree: Tree, files: Sequence[Path], told: Told) -> Iterator[Said]:
     for path in files:
         lists = read_json(path)
+        _lists(path, lists, "Karpathy's captions", "images")
         for where, image in _elements(path, lists, "images", told):
             name, sentences = image.get("filename"), image.get("sentences")
             if not isinstance(name, str) or not isinstance(sentences, list):
@@ -173,9 +178,9 @@ def _karpathy(tree: Tree, files: Sequence[Path], told: Told) -> Iterator[Said]:
             named = str(image.get("split", "train"))
             split = SPLITS.get(named) or split_named(named)
             if split is None:
-                told(where, f"split {named!r} is not known", "Write train, restval, val or test")
+                told(where, f"split {shown(named)} is not known", "Write train, restval, val or test")
                 continue
-            folders = (tree.root / str(image["filepath"]),) if image.get("filepath") else ()
+            folders = () if not image.get("filepath") else tree.inside(str(image["filepath"]))
             yield Said(name, folders, None, split, where)
             for sentence in sentences:
                 raw = sentence.get("raw") if isinstance(sentence, dict) else None
@@ -185,12 +190,19 @@ def _karpathy(tree: Tree, files: Sequence[Path], told: Told) -> Iterator[Said]:
                 yield Said(name, folders, raw, split, where)
 
 
+def _lists(path: Path, lists: Lists, form: str, *keys: str) -> None:
+    """That a file has the lists of its format."""
+    for key in keys:
+        if not isinstance(lists.content.get(key), list):
+            raise BadData(f"{path}:1: no list {key!r}: {form} have {' and '.join(keys)}.")
+
+
 def _elements(path: Path, lists: Lists, key: str, told: Told) -> Iterator[tuple[str, dict[str, Any]]]:
     """The objects of a list, and where each stands."""
-    for number, element in enumerate(lists.content.get(key, ())):
+    for number, element in enumerate(lists.content[key]):
         where = f"{path}:{lists.lines[key][number]} {key}[{number}]"
         if not isinstance(element, dict):
-            told(where, f"{element!r} is no object", "Write it as {...}")
+            told(where, f"{shown(element)} is no object", "Write it as {...}")
             continue
         yield where, element
 
@@ -210,11 +222,20 @@ def _table(tree: Tree, files: Sequence[Path], told: Told) -> Iterator[Said]:
     for path in files:
         split, _ = _split_of_file(tree, path)
         for where, line in list(_lines(path, told))[1:]:
-            cells = next(csv.reader([line]))
+            try:
+                cells = _cells(line)
+            except csv.Error as error:
+                told(where, f"no valid csv ({error})", "Write the line again")
+                continue
             if len(cells) != 2:
                 told(where, f"{len(cells)} cells, two are needed", "Put a caption with commas in quotes")
                 continue
             yield Said(cells[0].strip(), _folders(tree, path), cells[1], split, where)
+
+
+def _cells(line: str) -> list[str]:
+    """The cells of a line of a table; one that csv has no room for is no caption, and its quotes do not matter."""
+    return list(line.partition(",")[::2]) if len(line) > csv.field_size_limit() else next(csv.reader([line]))
 
 
 def _lines(path: Path, told: Told) -> Iterator[tuple[str, str]]:
@@ -229,7 +250,7 @@ def _json_lines(tree: Tree, files: Sequence[Path], told: Told) -> Iterator[Said]
         split, _ = _split_of_file(tree, path)
         for where, line in _lines(path, told):
             try:
-                row = json.loads(line)
+                row = value_of(line)
             except json.JSONDecodeError as error:
                 told(where, f"no valid JSON ({error.msg}, column {error.colno})", "Write the line again")
                 continue

@@ -6,7 +6,6 @@ centres, so that 0.5 is taken off; a table counts from 0, so that 0.5 is added.
 
 from __future__ import annotations
 
-import csv
 import math
 import re
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from isotrain.data.pictures import SUFFIXES
 from isotrain.data.readers.reading import naturally
-from isotrain.data.readers.textfiles import read_lines
+from isotrain.data.readers.textfiles import cells_of, read_lines
 from isotrain.errors import BadData
 
 POINTS = 68
@@ -113,7 +112,8 @@ def _literal(name: str) -> str:
 
 
 def _table(path: Path, folder: Path | None, points: int) -> list[MarkedPicture]:
-    rows = [(number, next(csv.reader([line]))) for number, line in enumerate(read_lines(path), 1) if line.strip()]
+    lines = [(number, line) for number, line in enumerate(read_lines(path), 1) if line.strip()]
+    rows = [(number, cells_of(line, f"{path}:{number}")) for number, line in lines]
     # A heading has no name of a picture in its first cell; the shared tables' is empty.
     if rows and Path(rows[0][1][0].strip()).suffix.lower() not in SUFFIXES:
         rows = rows[1:]

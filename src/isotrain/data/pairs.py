@@ -5,7 +5,6 @@ Letters: p pairs, of m different pictures.
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from isotrain.data.people import cells, whole
 from isotrain.data.pictures import SUFFIXES
-from isotrain.data.readers.textfiles import read_lines
+from isotrain.data.readers.textfiles import cells_of, read_lines
 from isotrain.errors import BadData
 
 WORDS = {
@@ -177,7 +176,7 @@ def _table(path: Path, lines: list[tuple[int, str]]) -> tuple[list[_Row], int]:
     rows: list[_Row] = []
     widths: set[int] = set()
     for at, (number, line) in enumerate(lines):
-        row = [cell.strip() for cell in next(csv.reader([line]))]
+        row = [cell.strip() for cell in cells_of(line, f"{path}:{number}")]
         if at == 0 and len(row) in (3, 4) and (row[2].lower() not in WORDS or not set("./") & set(line)):
             continue
         if len(row) not in (3, 4) or row[2].lower() not in WORDS or not row[0] or not row[1]:

@@ -13,8 +13,9 @@ import numpy as np
 
 from isotrain.data.faults import Told, refused
 from isotrain.data.opened import folder_of, hold_out
+from isotrain.data.readers.textfiles import value_of
 from isotrain.data.samples import Dataset, Sample
-from isotrain.data.textfiles import lines_of, read_utf8
+from isotrain.data.textfiles import half_in, lines_of, read_utf8
 from isotrain.errors import BadData, BadOption
 
 LONGEST = 2000
@@ -54,7 +55,8 @@ def open_parallel(
 ) -> Dataset:
     """Sentences with one translation each.
 
-    Left out, and counted in the notes: pairs with an empty side, and pairs with more than 2,000 characters on a side.
+    Left out, and counted in the notes: pairs with an empty side, and pairs with more than 2,000 characters, or
+    half a character (a lone surrogate, as JSON may hold), on a side.
 
     Args:
         source: a file with a sentence a line; or, with no target, a .tsv of two columns or a .jsonl of objects with
@@ -126,13 +128,14 @@ def _file(place: Place) -> Path:
 
 ONE_SIDED, EMPTY = "with one side empty", "with both sides empty"
 LONG = f"with more than {LONGEST:,} characters on a side"
+HALVED = "with half a character on a side"
 
 
 class LeftOut(NamedTuple):
     """A pair that nothing can be learned from.
 
     Attributes:
-        why: ONE_SIDED, EMPTY or LONG.
+        why: ONE_SIDED, EMPTY, LONG or HALVED.
         file: the one that is at fault.
         line: in it.
         more: what it is found again by.
@@ -157,6 +160,8 @@ def judged(read: Pairs) -> Iterator[Sample | LeftOut]:
         elif max(sizes) > LONGEST:
             side = 0 if sizes[0] > LONGEST else 1
             yield LeftOut(LONG, read.files[side], number, f"{sizes[side]:,} characters")
+        elif half := half_in("".join(pair)):
+            yield LeftOut(HALVED, read.files[0 if half_in(pair[0]) else 1], number, half)
         else:
             where = f"{read.files[0]}, line {number}"
             yield Sample(name=str(number), group=pair[0], where=where, text=pair[0], said=pair[1:])
@@ -165,7 +170,7 @@ def judged(read: Pairs) -> Iterator[Sample | LeftOut]:
 def _kept(read: Pairs, notes: list[str]) -> list[Sample]:
     """The pairs that can be learned from; what is left out is noted."""
     samples: list[Sample] = []
-    left: dict[str, list[str]] = {ONE_SIDED: [], EMPTY: [], LONG: []}
+    left: dict[str, list[str]] = {ONE_SIDED: [], EMPTY: [], LONG: [], HALVED: []}
     for found in judged(read):
         if isinstance(found, Sample):
             samples.append(found)
@@ -305,7 +310,7 @@ def _objects(path: Path, told: Told) -> Pairs:
             continue
         where = f"{path}:{number}"
         try:
-            row = json.loads(line)
+            row = value_of(line)
         except json.JSONDecodeError as error:
             told(where, f"no valid JSON ({error.msg}, column {error.colno})", "Write the line again")
             continue

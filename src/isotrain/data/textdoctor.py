@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,12 @@ from isotrain.data.captionfiles import LONGEST as LONGEST_CAPTION
 from isotrain.data.captionfiles import gathered
 from isotrain.data.captionformats import CAPTIONS, NAMES, captions_in
 from isotrain.data.doctor import looked_at
-from isotrain.data.faults import Fault
+from isotrain.data.faults import Fault, Severity
 from isotrain.data.opened import folder_of
 from isotrain.data.parallel import EMPTY, Pairs, judged, read_pairs
 from isotrain.data.readers import folders, metadata, reader_of
 from isotrain.data.readers.reading import Reading, Tree
+from isotrain.data.readers.textfiles import shown, value_of
 from isotrain.data.samples import Sample
 from isotrain.data.textfiles import ENDINGS, lines_of, read_utf8, text_files
 from isotrain.errors import BadOption
@@ -62,7 +62,7 @@ def kind_of(source: str, beside: str | None = None) -> str:
 def _first_keys(path: Path) -> set[str]:
     """Of the object in a file's first line, if it is one."""
     try:
-        first = json.loads(lines_of(read_utf8(path, told=lambda *_: None))[0])
+        first = value_of(lines_of(read_utf8(path, told=lambda *_: None))[0])
     except (ValueError, IndexError):
         return set()
     return set(first) if isinstance(first, dict) else set()
@@ -135,11 +135,14 @@ def check_captions(photos: str, captions: str | None = None, tick: Tick | None =
     found = gathered(photos, captions, noting(faults))
     for name, where in found.missing.items():
         fix = f"Put it into {photos}, or take its captions out."
-        faults.append(Fault(where, f"picture {name!r} is missing", fix, "error" if found.mostly_missing else "warning"))
+        how: Severity = "error" if found.mostly_missing else "warning"
+        faults.append(Fault(where, f"picture {shown(name)} is missing", fix, how))
     faults += [Fault(where, "empty caption", LEFT_OUT, "warning") for where in found.empty]
     for where, size in found.long.items():
         what = f"caption of {size:,} characters, more than {LONGEST_CAPTION:,}"
         faults.append(Fault(where, what, LEFT_OUT, "warning"))
+    for where, half in found.halved.items():
+        faults.append(Fault(where, f"caption with half a character ({half})", LEFT_OUT, "warning"))
     faults += [Fault(name, "picture without a caption", LEFT_OUT, "warning") for name in found.bare]
     splits = found.samples
     pictures = sum(map(len, splits.values()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
 from bisect import bisect_right
 from collections import Counter
@@ -146,6 +147,19 @@ def _wrong_lines(content: bytes) -> Iterator[tuple[int, int]]:
         except UnicodeDecodeError as error:
             yield number, start + error.start
         start += len(line) + 1
+
+
+HALF = re.compile("[\ud800-\udfff]")
+
+
+def half_in(text: str) -> str | None:
+    r"""The first half of a character (a lone surrogate, as JSON may hold), which no file can; None: there is none.
+
+    >>> half_in("a\ud800b"), half_in("a\U0001f600b")
+    ('U+D800', None)
+    """
+    found = HALF.search(text)
+    return None if found is None else f"U+{ord(found[0]):04X}"
 
 
 def lines_of(text: str) -> list[str]:

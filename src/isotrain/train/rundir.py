@@ -58,7 +58,8 @@ class RunFolder:
         """
         target = self.path / name
         try:
-            write_aside(target, content.encode() if isinstance(content, str) else content)
+            # A file's name that is no UTF-8 is text with half characters in it: they are written as \\udce9.
+            write_aside(target, content.encode(errors="backslashreplace") if isinstance(content, str) else content)
         except OSError as error:
             raise BadOption(
                 f"{target} cannot be written: {error.strerror or error}. What was saved before is untouched: make "

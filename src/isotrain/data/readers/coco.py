@@ -12,7 +12,7 @@ from isotrain.data.outlines import Polygons, RunLengths, bounds, rle
 from isotrain.data.readers.collector import Collector, Entry, Found
 from isotrain.data.readers.folders import split_of
 from isotrain.data.readers.reading import Reading, Tree, naturally, split_named
-from isotrain.data.readers.textfiles import Lists, read_json
+from isotrain.data.readers.textfiles import ID, Lists, read_json, shown
 from isotrain.data.samples import Box
 from isotrain.errors import BadData
 
@@ -98,6 +98,8 @@ class _File:
             where = self.where("annotations", number)
             if not isinstance(annotation, dict) or not {"image_id", "category_id"} <= set(annotation):
                 self.reading.fault(where, "no image_id or no category_id", "Every annotation has both.")
+            elif not all(isinstance(annotation[key], ID) for key in ("image_id", "category_id")):
+                self.reading.fault(where, "image_id or category_id is no number", "Write the two as numbers.")
             elif annotation["image_id"] not in pictures:
                 what = f"image_id {annotation['image_id']!r} is that of no picture"
                 self.reading.fault(where, what, "Add the picture to images or delete the annotation.")
@@ -117,6 +119,8 @@ class _File:
             where = self.where("categories", number)
             if not isinstance(category, dict) or "id" not in category or not category.get("name"):
                 self.reading.fault(where, "category without id or name", "Give it both.")
+            elif not isinstance(category["id"], ID) or not isinstance(category["name"], ID):
+                self.reading.fault(where, f"category {shown(category)}: no plain id or name", "Write plain ones.")
             elif category["id"] in names or category["name"] in names.values():
                 self.reading.fault(where, f"category {category['name']!r} or its id is there twice", "Rename one.")
             else:
@@ -136,6 +140,9 @@ class _File:
             where = self.where("images", number)
             if not isinstance(image, dict) or "id" not in image or not isinstance(image.get("file_name"), str):
                 self.reading.fault(where, "picture without id or file_name", "Give it both.")
+                continue
+            if not isinstance(image["id"], ID):
+                self.reading.fault(where, f"picture id {shown(image['id'])} is no number", "Write one.")
                 continue
             if image["id"] in pictures:
                 self.reading.fault(where, f"picture id {image['id']!r} is there twice", "Give every picture its own.")
@@ -182,7 +189,8 @@ class _File:
 
     def _wrong_base(self, strangers: list[tuple[str, Any]], known: set[Any]) -> None:
         """Categories that are not there: are all of them off by one?"""
-        used = {annotation.get("category_id") for annotation in self.lists.content["annotations"]}
+        every = [one.get("category_id") for one in self.lists.content["annotations"] if isinstance(one, dict)]
+        used: set[Any] = {number for number in every if number is None or isinstance(number, ID)}
         numbers = all(isinstance(value, int) for value in used | known)
         shifts = [s for s in (1, -1) if strangers and numbers and {value + s for value in used} <= known]
         for where, category in strangers:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from isotrain.data.outlines import Outline
 from isotrain.data.readers.reading import Reading, Tree
+from isotrain.data.readers.textfiles import shown
 from isotrain.data.samples import Box, Sample, Thing
 
 
@@ -56,7 +57,7 @@ class Collector:
 
     def missing(self, name: str, where: str) -> None:
         """Note a label whose picture is not there."""
-        self._reading.fault(where, f"picture {name} does not exist", "Add the picture or take its label out.")
+        self._reading.fault(where, f"picture {shown(name)} does not exist", "Add the picture or take its label out.")
 
     def close(self, classes: Iterable[str] | None = None) -> Reading:
         """The reading with its samples; classes are those given, or those met, in natural order."""

@@ -10,7 +10,7 @@ from isotrain.data.faults import Boxes
 from isotrain.data.readers.collector import Collector, Entry, Found
 from isotrain.data.readers.folders import split_of
 from isotrain.data.readers.reading import Reading, Tree, split_named
-from isotrain.data.readers.textfiles import read_lines
+from isotrain.data.readers.textfiles import read_lines, value_of
 
 NAME = "metadata.jsonl"
 LABELS = ("labels", "label", "class", "category")
@@ -37,7 +37,7 @@ def read(tree: Tree, need: str) -> Reading:
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
+                row = value_of(line)
             except json.JSONDecodeError as error:
                 reading.fault(where, f"no valid JSON ({error.msg}, column {error.colno})", "Mend or delete the line.")
                 continue

@@ -95,18 +95,47 @@ class Tree:
     def _files(self) -> set[Path]:
         return set(self.files)
 
+    def inside(self, name: str) -> tuple[Path, ...]:
+        """The folder of that name; nothing if it is not within the one that was named."""
+        return (self.root / name,) if self.only or _within(self.root / name, self._home) else ()
+
     def picture(self, name: str, *folders: Path) -> Path | None:
-        """The picture of that name in one of the folders; else anywhere below, if only one has the name."""
+        """The picture of that name in one of the folders; else anywhere below, if only one has the name.
+
+        What a name leads to outside of a folder that was named is not there; a file that was named may lead anywhere.
+        Of an absolute name, as of data that has moved, the last part is looked for.
+        """
+        if os.path.isabs(name) and _within(Path(name), self.root):
+            name, folders = os.path.relpath(name, self.root), ()
+        strays = True
         for folder in (*folders, self.root):
             path = Path(os.path.normpath(folder / name))
-            if path in self._files or path.is_file():
+            if path in self._files:
                 return path
+            if self.only or _within(path, self._home) or _within(path, folder):
+                strays = False
+                if _is_file(path):
+                    return path
+        if strays and not os.path.isabs(name):
+            return None
         alike = self._named.get(Path(name).name, [])
         return alike[0] if len(alike) == 1 else None
 
     def name(self, path: Path) -> str:
         """A path as it is called in messages: from the folder on that the user named."""
         return path.relative_to(self._home).as_posix() if path.is_relative_to(self._home) else str(path)
+
+
+def _within(path: Path, folder: Path) -> bool:
+    return Path(os.path.abspath(path)).is_relative_to(os.path.abspath(folder))
+
+
+def _is_file(path: Path) -> bool:
+    """Whether it is one; a name that cannot be (thousands of letters) is that of none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 @dataclass

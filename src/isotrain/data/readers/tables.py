@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from isotrain.data.faults import Boxes
 from isotrain.data.readers.collector import Collector, Found
 from isotrain.data.readers.reading import TRAIN, Reading, Tree, split_named
-from isotrain.data.readers.textfiles import read_lines
+from isotrain.data.readers.textfiles import cells_of, read_lines
 from isotrain.data.samples import Box
 from isotrain.errors import BadData
 
@@ -33,17 +34,17 @@ def recognises(tree: Tree) -> bool:
     return bool(tree.only and tree.ending(".csv")) or any(_columns(path) for path in tree.ending(".csv"))
 
 
-def _header(line: str) -> list[str]:
-    return [cell.strip().lower() for cell in next(csv.reader([line]), [])]
+def _header(path: Path, line: str) -> list[str]:
+    return [cell.strip().lower() for cell in cells_of(line, f"{path}:1")]
 
 
 def _columns(path: Path) -> tuple[str, str | None, Sequence[str] | None, bool] | None:
     """Names of the columns of the picture, the label and the box, and whether the box has corners; None: no header."""
     try:
         lines = read_lines(path)
+        header = _header(path, lines[0]) if lines else []
     except BadData:
         return None
-    header = _header(lines[0]) if lines else []
     picture = next((name for name in PICTURE if name in header), None)
     label = next((name for name in LABEL if name in header), None)
     corners = next((names for names in CORNERS if set(names) <= set(header)), None)
@@ -80,13 +81,13 @@ def _read_file(
     reading.labelled |= box_columns is None
     file_split = split_named(path.stem) or split_named(path.parent.name) or TRAIN
     lines = read_lines(path)
-    header = _header(lines[0])
+    header = _header(path, lines[0])
     rows = csv.reader(lines[1:])
     ways = ("left, top, right, bottom", "x, y, width, height")
     boxes = Boxes(reading.faults, *(ways if corners else ways[::-1]))
     sizes: dict[Path, tuple[int, int] | None] = {}
     before: set[tuple[str, ...]] = set()
-    for cells in rows:
+    for cells in _whole(rows, tree.name(path), reading):
         where = f"{tree.name(path)}:{rows.line_num + 1}"
         if not any(cell.strip() for cell in cells):
             continue
@@ -106,7 +107,7 @@ def _read_file(
             continue
         found = tree.picture(row[picture_column], path.parent)
         if found is None or not row[picture_column]:
-            collector.missing(row[picture_column] or "''", where)
+            collector.missing(row[picture_column], where)
             continue
         entry = collector.entry(found, split, where, row.get("group", ""))
         label = row[label_column] if label_column else "object"
@@ -133,6 +134,17 @@ def _read_file(
         if box:
             entry.things.append(Found(label, box, where=where))
     boxes.close(tree.name(path))
+
+
+def _whole(rows: Any, name: str, reading: Reading) -> Iterator[list[str]]:
+    """The rows that csv can read; of one it cannot (a cell of more than 131,072 characters), a fault."""
+    while True:
+        try:
+            yield next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            reading.fault(f"{name}:{rows.line_num + 1}", f"no valid csv ({error})", "Mend or delete the line.")
 
 
 def _numbers(cells: list[str]) -> list[float] | None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
+import reprlib
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +33,68 @@ def _text(path: Path) -> str:
         raise BadData(f"{path}:{line}: not UTF-8 text. Save it as UTF-8.") from error
 
 
+def cells_of(line: str, where: str) -> list[str]:
+    """The cells of a line of csv.
+
+    Raises:
+        BadData: it is none, or has a cell that csv has no room for (more than 131,072 characters).
+    """
+    try:
+        return next(csv.reader([line]), [])
+    except csv.Error as error:
+        raise BadData(f"{where}: no valid csv ({error}).") from error
+
+
+def value_of(text: str) -> Any:
+    """The JSON value that a text is.
+
+    Raises:
+        json.JSONDecodeError: it is none, or one that is beyond Python: too deep, or with a number too long.
+
+    >>> value_of("[" * 100_000)
+    Traceback (most recent call last):
+    json.decoder.JSONDecodeError: brackets within brackets, too deep to be read: line 1 column 1 (char 0)
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise json.JSONDecodeError(_beyond(error), text, 0) from error
+
+
+def _value_at(text: str, place: int) -> tuple[Any, int]:
+    """The JSON value that begins at a place, and the place behind it; raises as `value_of`."""
+    try:
+        return DECODER.raw_decode(text, place)
+    except json.JSONDecodeError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise json.JSONDecodeError(_beyond(error), text, place) from error
+
+
+def _beyond(error: Exception) -> str:
+    """Why Python cannot read a value that is JSON."""
+    if isinstance(error, RecursionError):
+        return "brackets within brackets, too deep to be read"
+    return f"a number of more than {sys.get_int_max_str_digits():,} digits"
+
+
+def shown(value: Any) -> str:
+    """A value as a message shows it, however long or deep it is.
+
+    >>> shown([[[[[[[[1]]]]]]]]), shown("a" * 9), len(shown("b" * 5000))
+    ('[[[[[[[...]]]]]]]', "'aaaaaaaaa'", 200)
+    """
+    return SHORT.repr(value)
+
+
+ID = (int, float, str)
+"""What the id of something in a list may be."""
+SHORT = reprlib.Repr()
+SHORT.maxstring = SHORT.maxother = 200
+
+
 @dataclass(frozen=True)
 class Lists:
     """A JSON object, and the line on which each element of its lists begins."""
@@ -39,6 +104,7 @@ class Lists:
 
 
 SPACE = re.compile(r"[ \t\r\n]*")
+DECODER = json.JSONDecoder()
 
 
 def read_json(path: Path) -> Lists:
@@ -48,7 +114,6 @@ def read_json(path: Path) -> Lists:
         BadData: no JSON, or no object; the message names the line.
     """
     text = _text(path)
-    decoder = json.JSONDecoder()
     read = Lists()
 
     def skip(place: int) -> int:
@@ -68,14 +133,14 @@ def read_json(path: Path) -> Lists:
         separator = "," if text[place : place + 1] != "}" else "}"
         while separator == ",":
             wanted(place, '"')
-            key, place = decoder.raw_decode(text, place)
+            key, place = _value_at(text, place)
             place = skip(place)
             wanted(place, ":")
             place = skip(place + 1)
             if text[place : place + 1] == "[":
-                read.content[key], read.lines[key], place = _elements(text, place, decoder, skip, wanted)
+                read.content[key], read.lines[key], place = _elements(text, place, skip, wanted)
             else:
-                read.content[key], place = decoder.raw_decode(text, place)
+                read.content[key], place = _value_at(text, place)
             place = skip(place)
             separator = wanted(place, ",}")
             place = skip(place + 1)
@@ -84,7 +149,7 @@ def read_json(path: Path) -> Lists:
     return read
 
 
-def _elements(text: str, place: int, decoder: json.JSONDecoder, skip: Any, wanted: Any) -> tuple[list[Any], Any, int]:
+def _elements(text: str, place: int, skip: Any, wanted: Any) -> tuple[list[Any], Any, int]:
     """The list that begins at a place, the lines of its elements, and the place behind it."""
     elements: list[Any] = []
     lines: list[int] = []
@@ -95,7 +160,7 @@ def _elements(text: str, place: int, decoder: json.JSONDecoder, skip: Any, wante
         return elements, lines, place + 1
     while separator == ",":
         line, counted = line + text.count("\n", counted, place), place
-        element, place = decoder.raw_decode(text, place)
+        element, place = _value_at(text, place)
         elements.append(element)
         lines.append(line)
         place = skip(place)
