@@ -80,7 +80,7 @@ def test_captions_for_missing_pictures() -> None:
 
 
 def test_names_that_are_not_utf8_do_not_keep_a_run_from_being_written() -> None:
-    RunFolder("run").write("samples.txt", f"{os.fsdecode(b'caf\xe9.jpg')}: a cup")
+    RunFolder("run").write("samples.txt", os.fsdecode(b"caf\xe9.jpg: a cup"))
     assert Path("run/samples.txt").read_text() == "caf\\udce9.jpg: a cup"
 
 

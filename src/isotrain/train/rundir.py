@@ -58,7 +58,7 @@ class RunFolder:
         """
         target = self.path / name
         try:
-            # A file's name that is no UTF-8 is text with half characters in it: they are written as \\udce9.
+            # A file's name that is no UTF-8 is text with half characters in it: they are written as \udce9.
             write_aside(target, content.encode(errors="backslashreplace") if isinstance(content, str) else content)
         except OSError as error:
             raise BadOption(
