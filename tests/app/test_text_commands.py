@@ -344,6 +344,13 @@ def test_a_file_is_translated_line_by_line(isotrain: Any, monkeypatch: pytest.Mo
     with Path("lines.txt").open() as typed:
         monkeypatch.setattr("sys.stdin", typed)
         assert isotrain("predict runs/translate --input - --no-pictures").out == answer.out
+    marked = io.TextIOWrapper(io.BytesIO(b"\xef\xbb\xbf" + Path("lines.txt").read_bytes()), "latin-1")
+    monkeypatch.setattr("sys.stdin", marked)
+    told = isotrain("predict runs/translate --input - --json --no-pictures").json["predictions"]
+    assert [one["sentence"] for one in told] == lines
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"one\nZw\xf6lf\n"), "utf-8"))
+    refused = isotrain("predict runs/translate --input - --no-pictures")
+    assert (refused.code, refused.err) == (2, "isotrain: stdin:2: not UTF-8 text: byte 6 is 0xf6. Save it as UTF-8.\n")
     Path("many.txt").write_text("a\n" * 9)
     assert isotrain("predict runs/translate --input many.txt").err == ""  # more than a few are not drawn unasked
     assert isotrain("predict runs/translate --pictures --input many.txt").err.count("translation-") == 9
@@ -377,10 +384,13 @@ def test_another_text(isotrain: Any) -> None:
     other = isotrain("evaluate runs/characters other.txt --json")
     assert other.code == 0, other.err
     assert other.json["split"] == "all"
-    read = open_text("other.txt")
-    assert other.json["samples"] == len(read.train) + len(read.held_out) + len(read.test)
+    assert other.json["samples"] == len(open_text("other.txt", whole=True).test) == 88  # 5,599 symbols follow one
     assert set(other.json["scores"]["all"]) == {"bits per symbol", "nats per symbol", "accuracy"}
     assert isotrain("evaluate runs/characters other.txt --split test --json").json["split"] == "test"
+    Path("short.txt").write_text("The dog")
+    short = isotrain("evaluate runs/characters short.txt --json")
+    assert short.code == 0, short.err
+    assert short.json["samples"] == 1
     Path("odd.txt").write_text("The dog runs. " * 300 + "é" + " dogs" * 600)
     odd = isotrain("evaluate runs/characters odd.txt")
     assert odd.code == 2

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isotrain.data.textfiles import lines_of, open_text
+from isotrain.data.textfiles import SHORTEST, lines_of, open_text
 from isotrain.errors import BadData, BadOption
 
 
@@ -22,7 +22,7 @@ def together(samples):
 
 @given(seed=st.integers(0, 1000), number=st.integers(200, 3000), length=st.integers(1, 9))
 def test_stretches_follow_one_another_and_parts_share_nothing(tmp_path_factory, seed, number, length):
-    text = "".join(random.Random(seed).choices("ab\n\x00ü", k=number - 1)) + "z"
+    text = "".join(random.Random(seed).choices("ab\n\x01ü", k=number - 1)) + "z"
     path = tmp_path_factory.mktemp("text") / "a.txt"
     path.write_bytes(text.encode())
     data = open_text(path, length=length)
@@ -83,6 +83,8 @@ def test_what_is_not_utf8_is_named_by_its_byte(tmp_path):
     [
         (b"", 4, "is empty"),
         (b"x", 4, "has 1 characters.*too few for a stretch of 4.*Use a longer text"),
+        (b"x" * 160, 64, r"has 160 characters, of which 8 are held out.*Use a longer text, 200 or more\.$"),
+        (b"x" * 180, 64, r"has 180 characters, of which 9 are held out.*at most 8 \(-o length=8\)"),
         (b"x" * 1000, 128, r"has 1,000 characters, of which 50 are held out.*at most 49 \(-o length=49\)"),
     ],
 )
@@ -95,6 +97,53 @@ def test_a_text_that_is_too_short(tmp_path, content, length, message):
 def test_the_length_that_a_message_proposes_works(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"x" * 1000)
     assert all(parts(open_text(tmp_path / "a.txt", length=49)))
+
+
+def test_the_longer_text_that_a_message_proposes_is_long_enough_to_learn_from(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"x" * 200)
+    assert all(parts(open_text(tmp_path / "a.txt", length=SHORTEST)))
+
+
+@given(number=st.integers(2, 400), length=st.integers(1, 70))
+def test_a_text_as_one_part_has_every_symbol_in_it(tmp_path_factory, number, length):
+    text = "".join(random.Random(number).choices("abc", k=number))
+    path = tmp_path_factory.mktemp("text") / "a.txt"
+    path.write_text(text)
+    data = open_text(path, length=length, whole=True)
+    assert not data.train and not data.held_out and together(data.test) == text
+    assert all(len(sample.text) == length + 1 for sample in data.test[:-1]) and len(data.test[-1].text) > 1
+
+
+def test_one_symbol_is_nothing_to_score(tmp_path):
+    (tmp_path / "a.txt").write_text("x")
+    with pytest.raises(BadData, match=r"a\.txt has one symbol alone, 'x': nothing follows it"):
+        open_text(tmp_path / "a.txt", whole=True)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            "one\ntwo\n".encode("utf-16-le"),
+            ":1: a byte of zeros, which no text has (UTF-16LE without a byte order mark?)",
+        ),
+        (
+            "one\ntwo\n".encode("utf-16-be"),
+            ":1: a byte of zeros, which no text has (UTF-16BE without a byte order mark?)",
+        ),
+        (
+            b"one\ntwo\0three four\n",
+            ":2: a byte of zeros, which no text has (UTF-16, or no text at all?). Save it as UTF-8, or l",
+        ),
+    ],
+)
+def test_a_byte_of_zeros_is_refused(tmp_path, content, message):
+    path = tmp_path / "a.txt"
+    path.write_bytes(content * 100)
+    with pytest.raises(BadData, match=re.escape(f"{path}{message}")) as caught:
+        open_text(path, length=8)
+    assert str(caught.value).endswith("or learn its bytes: --bytes.")
+    assert open_text(path, unit="bytes", length=8).train
 
 
 def test_files_that_are_not_there_or_broken(tmp_path):

@@ -52,12 +52,14 @@ def evaluate(run: Path, data: Named, split: str | None, depth: bool, rank: int |
         dataset = asked_by(folder).open(task.name, quiet)
         split = split or ("held-out" if dataset.held_out else None)
     else:
-        # Of new data nothing has to be held out.
-        dataset = replace(asked_by(folder).naming(data), held_out=0.0).open(task.name, quiet)
+        asked = asked_by(folder).naming(data)
+        if split is None or not isinstance(task, Characters):
+            asked = replace(asked, held_out=0.0)  # of new data nothing has to be, but for a part that is asked for
+        dataset = asked.open(task.name, quiet)
     if isinstance(task, Characters) and data.data is not None:
         known_throughout(task, dataset)
     if isinstance(task, Characters) and data.data is not None and split is None:
-        name, samples = "all", [*dataset.train, *dataset.held_out, *dataset.test]
+        name, samples = "all", dataset.test
     else:
         name, samples = part_of(dataset if task.open_set else renumbered(dataset, task.classes), split)
     shelf = Shelf(samples, task.load)

@@ -46,7 +46,7 @@ class Asked:
 
     Attributes:
         data: folder, file or name; None for the task's generated twin.
-        held_out: share of the samples held out, where the data has no such part of its own.
+        held_out: share of the samples held out, where the data has no such part of its own; of a text 0: it is one.
         seed: draws which ones.
         options: of the task.
         beside: the file that belongs to the data: of translations, of captions.
@@ -110,7 +110,7 @@ class Asked:
             from isotrain.data.textfiles import open_text
 
             unit: Literal["bytes", "characters"] = "bytes" if self.options.get("bytes") is True else "characters"
-            return open_text(self.data, unit=unit, length=self._length())
+            return open_text(self.data, unit=unit, length=self._length(), whole=self.held_out == 0)
         if need == "parallel":
             from isotrain.data.parallel import open_parallel
 

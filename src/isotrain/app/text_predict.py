@@ -14,7 +14,7 @@ from torch import nn
 
 from isotrain.app.files import put
 from isotrain.app.telling import tell
-from isotrain.data.textfiles import lines_of, read_utf8
+from isotrain.data.textfiles import decoded, lines_of, read_utf8
 from isotrain.errors import BadData, BadOption
 from isotrain.nets.recurrent import CharacterNet
 from isotrain.progress import progress_bar
@@ -194,12 +194,7 @@ def translate(
 
 
 def _lines(file: Path) -> list[str]:
-    if str(file) != "-":
-        return lines_of(read_utf8(file))
-    try:
-        return lines_of(sys.stdin.read())
-    except UnicodeDecodeError as error:
-        raise BadData(f"stdin is not UTF-8 text ({error.reason}): save it as UTF-8.") from error
+    return lines_of(decoded(sys.stdin.buffer.read(), "stdin") if str(file) == "-" else read_utf8(file))
 
 
 def _found(task: Translate, net: nn.Module, sentences: Sequence[str], search: Search) -> list[list[Translation]]:

@@ -17,7 +17,7 @@ from isotrain.data.readers import folders, metadata, reader_of
 from isotrain.data.readers.reading import Reading, Tree
 from isotrain.data.readers.textfiles import shown, value_of
 from isotrain.data.samples import Sample
-from isotrain.data.textfiles import ENDINGS, lines_of, read_utf8, text_files
+from isotrain.data.textfiles import BYTES, ENDINGS, lines_of, read_utf8, text_files, zeros_in
 from isotrain.errors import BadOption
 from isotrain.progress import Tick
 
@@ -82,16 +82,16 @@ def check_text(source: str) -> Examined:
     faults: list[Fault] = []
     counts = {"files": len(files), "lines": 0, "characters": 0}
     for file in files:
-        text = read_utf8(file, "learn its bytes: --bytes", noting(faults))
+        text = read_utf8(file, BYTES, noting(faults))
         lines = lines_of(text)
         counts["lines"] += len(lines)
         counts["characters"] += len(text)
         if not text:
             faults.append(Fault(f"{file}:1", "empty", "Delete the file, or put a text into it."))
-        if "\0" in text:
-            line = text.count("\n", 0, text.index("\0")) + 1
-            what = "a byte of zeros, which no text has (UTF-16, or no text at all?)"
-            faults.append(Fault(f"{file}:{line}", what, "Save it as UTF-8, or learn its bytes: --bytes."))
+        zeros = zeros_in(text)
+        if zeros is not None:
+            line, what, fix = zeros
+            faults.append(Fault(f"{file}:{line}", what, f"{fix}."))
     return "text", counts, faults
 
 

@@ -24,9 +24,11 @@ ENDINGS = (".txt", ".txt.gz")
 """Of the files of a folder that are read."""
 SHARES = (0.9, 0.95)
 """Where the text is cut: learned from, chosen by, tested on."""
+SHORTEST = 8
+"""Symbols of a stretch that a net learns from, at least."""
 
 
-def open_text(path: str | Path, *, unit: Unit = "characters", length: int = 64) -> Dataset:
+def open_text(path: str | Path, *, unit: Unit = "characters", length: int = 64, whole: bool = False) -> Dataset:
     """A text in stretches that follow one another, 90 % to learn from, 5 % to choose by, 5 % to test on.
 
     A stretch has one symbol more than its length: its last is the first of the next. What is left at the end of a part
@@ -37,9 +39,11 @@ def open_text(path: str | Path, *, unit: Unit = "characters", length: int = 64) 
         path: a file, gzipped or not; a folder, of which all .txt and .txt.gz are read; or a name in `$ISOTRAIN_DATA`.
         unit: "characters" of a UTF-8 text; or "bytes" of any file, each given as the character of its number.
         length: symbols of a stretch that are predicted.
+        whole: to be scored as one part, `test`, to its last symbol; only the last stretch may then be shorter.
 
     Raises:
-        BadData: absent, unreadable, not UTF-8, or too short for a stretch in each part; the message names the byte.
+        BadData: absent, unreadable, not UTF-8, with a byte of zeros, or too short for a stretch in each part; the
+            message names the byte or the line.
         BadOption: an option is outside its range.
     """
     if unit not in UNITS or length < 1:
@@ -48,36 +52,70 @@ def open_text(path: str | Path, *, unit: Unit = "characters", length: int = 64) 
     files = text_files(place) if place.is_dir() else [place]
     texts = [_symbols(file, unit) for file in files]
     joined = [text if text.endswith("\n") else f"{text}\n" for text in texts[:-1]] + texts[-1:]
-    whole = "".join(joined)
-    if not whole:
+    text = "".join(joined)
+    if not text:
         raise BadData(f"{place} is empty: a text is needed.")
     starts = list(accumulate(map(len, joined[:-1]), initial=0))
-    cuts = [0, *(int(share * len(whole)) for share in SHARES), len(whole)]
-    least = min(cuts[2] - cuts[1], cuts[3] - cuts[2])
-    if least <= length:
-        fitting = f"stretches of at most {least - 1} (-o length={least - 1})" if least > 1 else "a longer text"
-        raise BadData(
-            f"{place} has {len(whole):,} {unit}, of which {least:,} are held out: too few for a stretch of {length} "
-            f"and the one that follows. Use {fitting}."
-        )
-
-    def stretches(start: int, end: int) -> list[Sample]:
-        found = []
-        for at in range(start, end - length, length):
-            file = bisect_right(starts, at) - 1
-            where = f"{files[file]}, {unit.removesuffix('s')} {at - starts[file]}"
-            found.append(Sample(name=str(at), where=where, text=whole[at : at + length + 1]))
-        return found
-
-    learned, held, tested = (stretches(start, end) for start, end in pairwise(cuts))
-    kinds = f"text: {len(whole):,} {unit} of {len(set(whole)):,} kinds"
+    kinds = f"text: {len(text):,} {unit} of {len(set(text)):,} kinds"
     if len(files) > 1:
         kinds += f" in {len(files):,} files"
+
+    def stretches(start: int, end: int, least: int = length) -> list[Sample]:
+        found = []
+        for at in range(start, end - least, length):
+            file = bisect_right(starts, at) - 1
+            where = f"{files[file]}, {unit.removesuffix('s')} {at - starts[file]}"
+            found.append(Sample(name=str(at), where=where, text=text[at : at + length + 1]))
+        return found
+
+    if whole:
+        if len(text) < 2:
+            raise BadData(f"{place} has one symbol alone, {text!r}: nothing follows it that could be scored.")
+        return Dataset((), [], [], stretches(0, len(text), least=1), source=str(path), format=kinds)
+    cuts = [0, *(int(share * len(text)) for share in SHARES), len(text)]
+    least = min(cuts[2] - cuts[1], cuts[3] - cuts[2])
+    if least <= length:
+        fitting = f"a longer text, {20 * (SHORTEST + 2)} or more"
+        if least > SHORTEST:
+            fitting = f"a longer text, or train on stretches of at most {least - 1} (-o length={least - 1})"
+        raise BadData(
+            f"{place} has {len(text):,} {unit}, of which {least:,} are held out: too few for a stretch of {length} "
+            f"and the one that follows. Use {fitting}."
+        )
+    learned, held, tested = (stretches(start, end) for start, end in pairwise(cuts))
     return Dataset((), learned, held, tested, source=str(path), format=kinds)
 
 
 def _symbols(file: Path, unit: Unit) -> str:
-    return read_utf8(file, "learn its bytes: --bytes") if unit == "characters" else read_bytes(file).decode("latin-1")
+    if unit == "bytes":
+        return read_bytes(file).decode("latin-1")
+    text = read_utf8(file, BYTES)
+    zeros = zeros_in(text)
+    if zeros is not None:
+        line, what, fix = zeros
+        refused(f"{file}:{line}", what, fix)
+    return text
+
+
+BYTES = "learn its bytes: --bytes"
+"""The way out for what is not UTF-8, in tasks that know one."""
+
+
+def zeros_in(text: str) -> tuple[int, str, str] | None:
+    r"""The first line with a byte of zeros, what that probably is, and the way out; None: there is none.
+
+    >>> zeros_in("one\n\0")[:2]
+    (2, 'a byte of zeros, which no text has (UTF-16, or no text at all?)')
+    """
+    if "\0" not in text:
+        return None
+    sides = text[::2].count("\0"), text[1::2].count("\0")  # in UTF-16, every other byte of plain letters
+    name = "UTF-16BE" if sides[0] > sides[1] else "UTF-16LE"
+    sure = 3 * sum(sides) > len(text)
+    what = f"{name} without a byte order mark?" if sure else "UTF-16, or no text at all?"
+    convert = f": iconv -f {name} -t UTF-8" if sure else ""
+    line = text.count("\n", 0, text.index("\0")) + 1
+    return line, f"a byte of zeros, which no text has ({what})", f"Save it as UTF-8{convert}, or {BYTES}"
 
 
 def text_files(folder: Path) -> list[Path]:
@@ -124,13 +162,27 @@ def read_utf8(path: Path, way_out: str = "", told: Told = refused) -> str:
     Raises:
         BadData: it cannot be read, or is not UTF-8; the message names the first wrong byte.
     """
-    content = read_bytes(path)
+    return decoded(read_bytes(path), str(path), way_out, told)
+
+
+def decoded(content: bytes, name: str, way_out: str = "", told: Told = refused) -> str:
+    """What UTF-8 says, a byte order mark left out.
+
+    Args:
+        content: the bytes.
+        name: of where they are from, for messages.
+        way_out: as of `read_utf8`.
+        told: the same.
+
+    Raises:
+        BadData: `told` does; the message names the first wrong byte.
+    """
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
         other = f", or {way_out}" if way_out else ""
         for line, at in _wrong_lines(content):
-            told(f"{path}:{line}", f"not UTF-8 text: byte {at:,} is 0x{content[at]:02x}", f"Save it as UTF-8{other}")
+            told(f"{name}:{line}", f"not UTF-8 text: byte {at:,} is 0x{content[at]:02x}", f"Save it as UTF-8{other}")
         return content.decode("utf-8-sig", "replace")
 
 

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from isotrain.data.letters import Letters
 from isotrain.data.samples import Dataset, Sample
 from isotrain.data.shelf import Shelf
+from isotrain.data.textfiles import SHORTEST
 from isotrain.errors import BadData
 from isotrain.likelihood.categorical import Categorical
 from isotrain.nets.recurrent import CELLS, CharacterNet
@@ -35,7 +36,7 @@ READ = 140
 """Symbols read for the picture of what units do."""
 OPTIONS: dict[str, Allowed] = {
     "bytes": Choice(False, True),
-    "length": Range(8, 4096, whole=True),
+    "length": Range(SHORTEST, 4096, whole=True),
     "cell": Choice(*CELLS),
     "embedded": Range(1, 4096, whole=True),
     "hidden": Range(1, 8192, whole=True),
