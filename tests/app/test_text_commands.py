@@ -235,6 +235,8 @@ def test_writing_on(isotrain: Any) -> None:
     ]
     assert sure[0] == sure[1]
     assert len(sure[0]) == len("Fe") + 500 + 1
+    most = f"--seed {2**64 - 1} --temperature 1e-50"
+    assert isotrain(f"predict runs/characters {most} --prompt Fe").out == sure[0]
     told = isotrain("predict runs/characters --length 50 --json --prompt", "The ").json
     assert told["prompt"] + told["text"] + "\n" == first.out
     assert told["symbols"] == 50
@@ -456,10 +458,19 @@ FAULTS = [
     ("predict runs/translate --input latin.txt", ["latin.txt:1: not UTF-8 text: byte 2 is 0xf6"]),
     ("predict runs/translate --text a --beam 0", ["--beam 0 should be"]),
     ("predict runs/translate --text a --beam 2 --n-best 3", ["--n-best 3 should be 1 to the number of beams, 2"]),
-    ("predict runs/translate --text a --length-penalty -1", ["--length-penalty -1.0 should be 0 or more"]),
+    ("predict runs/translate --text a --length-penalty -1", ["--length-penalty -1.0 should be 0 to 10"]),
+    ("predict runs/translate --text a --length-penalty 1000", ["--length-penalty 1000.0 should be 0 to 10"]),
+    ("predict runs/caption photo.jpg --length-penalty nan", ["--length-penalty nan should be 0 to 10"]),
     ("predict runs/characters --prompt é", ["'é' (U+00E9", "number 1 of the text", "--bytes"]),
     ("predict runs/characters --prompt é --json", ["'é' (U+00E9"]),
     ("predict runs/characters --prompt The --temperature -1", ["temperature of -1.0 should be 0 or more"]),
+    ("predict runs/characters --prompt The --seed -1", ["--seed -1 should be 0 to 18,446,744,073,709,551,615"]),
+    (
+        "predict runs/characters --prompt The --seed 18446744073709551616",
+        ["--seed 18446744073709551616 should be 0 to"],
+    ),
+    ("train characters --out x --seed -1", ["seed=-1 should be 0 to 18,446,744,073,709,551,615"]),
+    ("train translate --out x --seed 18446744073709551616", ["seed=18446744073709551616 should be 0 to"]),
     ("predict runs/characters --prompt The --top-k 0", ["top_k=0 should be 1 or more"]),
     ("predict runs/characters --prompt The --length 0", ["--length"]),
     ("evaluate runs/characters one.en three.de", ["characters takes one DATA"]),

@@ -107,13 +107,14 @@ def test_rows_written_together_are_the_plain_search_of_each(
 ) -> None:
     n_best = data.draw(st.integers(1, beams))
     never = data.draw(st.sampled_from([(), (0, BEGIN)]))
+    each = data.draw(st.lists(st.integers(1, longest), min_size=rows, max_size=rows) | st.just([longest] * rows))
     net = Net(seed, symbols, sharp=sharp)
     state = net.begin(rows)
-    together = beam(net, state, BEGIN, END, longest, beams, penalty, n_best, never)
+    together = beam(net, state, BEGIN, END, torch.tensor(each), beams, penalty, n_best, never)
     assert len(together) == rows
     for row, found in enumerate(together):
         alone = tuple(part[row : row + 1] for part in state)
-        same(found, plain_beam(net, alone, longest, beams, penalty, n_best, never))
+        same(found, plain_beam(net, alone, each[row], beams, penalty, n_best, never))
 
 
 @pytest.mark.parametrize("penalty", [0.0, 0.7, 1.0])
@@ -169,6 +170,12 @@ def test_a_longer_sentence_is_preferred_with_a_length_penalty() -> None:
     assert best(1).symbols == [1, 3] and best(1).score == pytest.approx(2 * math.log(0.6) / 3)
     assert best(0.5).score == pytest.approx(2 * math.log(0.6) / 3**0.5) and best(0.5).symbols == [1, 3]
     assert best(0).attention is None
+
+
+def test_the_greatest_length_penalty_is_within_what_numbers_hold() -> None:
+    net = Net(0, symbols=5)
+    found = beam(net, net.begin(2), BEGIN, END, 4000, beams=2, penalty=10, n_best=2, never=[END])
+    assert all(math.isfinite(one.score) and len(one.symbols) == 4000 for row in found for one in row)
 
 
 def test_a_circle_does_not_win_over_a_sentence_that_ends() -> None:
@@ -234,6 +241,9 @@ def test_samples_come_as_often_as_their_probabilities_say() -> None:
     two = torch.tensor([-torch.inf, 2.0, 1.0, -torch.inf]).softmax(0)
     torch.testing.assert_close(shares(top_k=2), two, atol=0.01, rtol=0)
     assert shares(temperature=0)[1] == shares(top_k=1)[1] == shares(temperature=1e-30)[1] == 1
+    assert shares(temperature=1e-50)[1] == shares(temperature=5e-324, never=[0])[1] == 1
+    torch.testing.assert_close(shares(temperature=1e300), torch.full((4,), 0.25), atol=0.01, rtol=0)
+    assert shares(temperature=1e300, never=[0])[0] == 0
     torch.testing.assert_close(shares(top_k=99), shares())
 
 
@@ -301,7 +311,9 @@ def test_each_row_may_begin_with_its_own_symbol() -> None:
         ({"n_best": 0}, "n_best=0"),
         ({"longest": 0}, "longest=0"),
         ({"beams": 2, "n_best": 3}, "n_best=3 of beams=2"),
+        ({"longest": torch.tensor([0])}, "longest=0"),
         ({"penalty": -1.0}, "length penalty of -1.0"),
+        ({"penalty": 10.5}, "length penalty of 10.5 should be 0 to 10"),
         ({"penalty": math.nan}, "length penalty of nan"),
     ],
 )

@@ -89,6 +89,18 @@ def test_what_is_beside_a_sentence_does_not_change_it(trained: Path) -> None:
         assert alone.text == best.text and alone.score == pytest.approx(best.score, abs=1e-4)
 
 
+def test_a_translation_without_end_is_as_long_as_its_own_sentence_allows(task: Translate) -> None:
+    torch.manual_seed(0)
+    net = task.net().eval()
+    with torch.no_grad():
+        net.get_submodule("decoder.head").bias[END] = -99.0
+    short, long = "a dog", "a red old cat sleeps and a dog runs " * 5
+    pieces = [len(task.source.encode(text)) + 1 for text in (short, long)]
+    found = [best[0] for best in task.translate(net, [short, long], Search(beams=2))]
+    assert [len(one.pieces) for one in found] == [2 * length + 10 for length in pieces]
+    assert task.translate(net, [short], Search(beams=2))[0][0].pieces == found[0].pieces
+
+
 def test_an_empty_sentence_and_strange_letters_are_answered(trained: Path) -> None:
     task, net, _ = load_run(trained)
     assert isinstance(task, Translate)

@@ -16,6 +16,7 @@ import typer
 from isotrain.app import completing, faces, look, run_commands, seeing, serve
 from isotrain.app.telling import print_json
 from isotrain.errors import BadOption, IsotrainError
+from isotrain.seeds import checked_seed
 from isotrain.version import __version__
 
 app = typer.Typer(
@@ -83,6 +84,7 @@ def demo(
 
     Example: `isotrain demo`
     """
+    checked_seed(seed, "--seed ")
     from isotrain.lab.demo import demo as run
 
     result = run(steps=steps, seed=seed, progress=not as_json)
@@ -119,6 +121,7 @@ def audit(
 
     Of a run that is there, its net on its data: `isotrain audit runs/classify --steps 40 --out audit.html`
     """
+    checked_seed(seed, "--seed ")
     from isotrain.lab.audit import audit as run
 
     if Path(model).is_dir():
@@ -229,6 +232,7 @@ def compare(
         return
     if model is None:
         raise BadOption("compare needs FILE.py:BUILD, or --suite standard, or --suite memory.")
+    checked_seed(seed, "--seed ")
     from isotrain.app.userfile import handed_over
     from isotrain.lab.compare import compare as run
 

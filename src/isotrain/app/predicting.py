@@ -45,7 +45,7 @@ def predict(
         float | None, typer.Option(help="`characters`: below 1 likelier, above bolder; 0 the likeliest. [default: 1]")
     ] = None,
     top_k: Annotated[int | None, typer.Option(help="`characters`: draw among so many of the likeliest.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="`characters`: of the draws. [default: 0]")] = None,
+    seed: Annotated[int | None, typer.Option(help="`characters`: of the draws. [default: 0]")] = None,
     gates: Annotated[
         bool, typer.Option("--gates", help="`characters`: also draw what units and gates did meanwhile, gates.png.")
     ] = False,
@@ -58,7 +58,9 @@ def predict(
     ] = None,
     length_penalty: Annotated[
         float | None,
-        typer.Option(help="`translate`, `caption`: the power of their length that scores are divided by. [default: 1]"),
+        typer.Option(
+            help="`translate`, `caption`: the power of their length that scores are divided by, 0 to 10. [default: 1]"
+        ),
     ] = None,
     n_best: Annotated[
         int | None, typer.Option(help="`translate`, `caption`: so many of each, the best first. [default: 1]")

@@ -18,6 +18,7 @@ from isotrain.data.textfiles import decoded, lines_of, read_utf8
 from isotrain.errors import BadData, BadOption
 from isotrain.nets.recurrent import CharacterNet
 from isotrain.progress import progress_bar
+from isotrain.seeds import checked_seed
 from isotrain.tasks.characters import READ, Characters
 from isotrain.tasks.sentences import Search
 from isotrain.tasks.translate import Translate, Translation
@@ -63,6 +64,7 @@ def write_on(
     """
     if not prompt:
         raise BadOption("--prompt is empty: one character at least is needed to go on from.")
+    checked_seed(seed, "--seed ")
     task, net, _ = load_run(run)
     assert isinstance(task, Characters), "the caller knows the task"
     text = islice(task.write(net, prompt, torch.Generator().manual_seed(seed), temperature, top_k), length)

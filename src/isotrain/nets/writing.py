@@ -31,6 +31,10 @@ it is the same for all hypotheses of a row, and is not sorted anew at every step
 """
 
 
+PENALTY = 10
+"""The greatest power of the length that is taken: far beyond what orders sentences, far within what numbers hold."""
+
+
 class Written(NamedTuple):
     """One sequence that was written.
 
@@ -51,7 +55,7 @@ class Written(NamedTuple):
 
 
 def greedy(
-    step: Step, state: State, begin: int | Tensor, end: int, longest: int, never: Sequence[int] = ()
+    step: Step, state: State, begin: int | Tensor, end: int, longest: int | Tensor, never: Sequence[int] = ()
 ) -> list[Written]:
     """The likeliest symbol each time, until the end comes: a beam of one.
 
@@ -60,7 +64,7 @@ def greedy(
         state: before anything was written.
         begin: the symbol before the first, or one for each row [b].
         end: the symbol that ends a sequence.
-        longest: symbols at most, the end counted as one.
+        longest: symbols at most, the end counted as one; or of each row [b].
         never: symbols that are not written.
 
     Returns:
@@ -83,7 +87,7 @@ def beam(
     state: State,
     begin: int | Tensor,
     end: int,
-    longest: int,
+    longest: int | Tensor,
     beams: int = 5,
     penalty: float = 1.0,
     n_best: int = 1,
@@ -105,9 +109,10 @@ def beam(
         state: before anything was written.
         begin: the symbol before the first, or one for each row [b].
         end: the symbol that ends a sequence.
-        longest: symbols at most, the end counted as one.
+        longest: symbols at most, the end counted as one; or of each row [b], so that what is written of a row does not
+            hang on what it is written with.
         beams: hypotheses of a row.
-        penalty: the power of the length.
+        penalty: the power of the length, at most 10.
         n_best: hypotheses of a row that are handed back.
         never: symbols that are not written. The probabilities of the others stay what they were.
 
@@ -123,22 +128,28 @@ def beam(
     >>> [beam(step, (torch.zeros(1),), 0, 2, 9, beams=beams, penalty=0)[0][0].symbols for beams in (1, 2)]
     [[1, 0, 1, 0, 1, 0, 1, 0, 1], []]
     """
-    for what, number in (("longest", longest), ("beams", beams), ("n_best", n_best)):
+    shortest = int(longest.min()) if isinstance(longest, Tensor) else longest
+    for what, number in (("longest", shortest), ("beams", beams), ("n_best", n_best)):
         if number < 1:
             raise BadOption(f"{what}={number} should be 1 or more.")
     if n_best > beams:
         raise BadOption(f"n_best={n_best} of beams={beams}: no more can be handed back than are written. More beams.")
-    if not 0 <= penalty < math.inf:
-        raise BadOption(f"a length penalty of {penalty} should be 0 or more: 0 is none, 1 takes the mean of a symbol.")
+    if not 0 <= penalty <= PENALTY:
+        raise BadOption(
+            f"a length penalty of {penalty} should be 0 to {PENALTY}: 0 is none, 1 takes the mean of a symbol."
+        )
+    penalty = float(penalty)  # powers of whole numbers have more digits than a tensor takes
     last_n = _first(begin, state)
     rows = len(last_n)
     row_n = torch.arange(rows, device=last_n.device)
     total_n = torch.zeros(rows, dtype=torch.float64, device=last_n.device)
+    longest_b = torch.as_tensor(longest, device=last_n.device).expand(rows)
+    farthest_b = longest_b.double() ** penalty
     room_b = torch.full_like(row_n, beams)
     kept_bm = total_n.new_full((rows, n_best), -math.inf)  # scores of the best that ended
     trail: list[_Open] = []
     left: list[_Left] = []
-    for t in range(longest):
+    for t in range(int(longest_b.max())):
         likely_nv, after, share_ns = _look(step, last_n, state, never, t)
         parent_n, symbol_n, total_n = _best(likely_nv, total_n, row_n, room_b, beams)
         rows_before_n, row_n = row_n, row_n[parent_n]
@@ -147,9 +158,14 @@ def beam(
         room_b = room_b - row_n[over_n].bincount(minlength=rows)
         kept_bm = _with(kept_bm, left[-1], penalty)
         # No log-probability grows from here on, and none is divided by more than the greatest length.
-        going_n = ~over_n & (total_n / longest**penalty > kept_bm[row_n, -1])
+        open_n = ~over_n & (total_n / farthest_b[row_n] > kept_bm[row_n, -1])
+        cut_n = open_n & (longest_b[row_n] == t + 1)
+        going_n = open_n & ~cut_n
+        order_n = torch.cat([going_n.nonzero(), cut_n.nonzero()]).squeeze(1)  # those that go on keep their places
+        trail.append(_Open(parent_n[order_n], symbol_n[order_n], share_ns))
+        place_n = torch.arange(int(going_n.sum()), len(order_n), device=row_n.device)
+        left.append(_Left(row_n[cut_n], place_n, total_n[cut_n], t + 1, False))
         parent_n, last_n, row_n, total_n = (x[going_n] for x in (parent_n, symbol_n, row_n, total_n))
-        trail.append(_Open(parent_n, last_n, share_ns))
         if not len(row_n):
             break
         settled = torch.equal(row_n, rows_before_n)
@@ -157,7 +173,6 @@ def beam(
             new if settled and new is old else new.index_select(0, parent_n)
             for new, old in zip(after, state, strict=True)
         )
-    left.append(_Left(row_n, torch.arange(len(row_n), device=row_n.device), total_n, len(trail), False))
     return _n_best(left, trail, rows, n_best, penalty)
 
 
@@ -220,8 +235,10 @@ def _drawn(
                 last_b = likely_bv.argmax(1)
             else:
                 likely_bk, symbol_bk = likely_bv.topk(min(top_k or likely_bv.shape[1], likely_bv.shape[1]))
-                # From the likeliest down, so that no temperature is too low.
-                share_bk = ((likely_bk - likely_bk[:, :1]) / temperature).softmax(1)
+                # From the likeliest down, so that none is too low; a temperature that the logits' numbers cannot hold
+                # is the next that they can.
+                held = torch.finfo(likely_bk.dtype)
+                share_bk = ((likely_bk - likely_bk[:, :1]) / min(max(temperature, held.tiny), held.max)).softmax(1)
                 last_b = symbol_bk.gather(1, share_bk.multinomial(1, generator=generator)).squeeze(1)
         yield last_b
         t += 1

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from isotrain.data.text import BEGIN, END, PAD, UNKNOWN
 from isotrain.errors import BadOption
 from isotrain.nets.seq2seq import Decoder, Memory
-from isotrain.nets.writing import Step, Written, beam
+from isotrain.nets.writing import PENALTY, Step, Written, beam
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Search:
         n_best: how many are given.
 
     Raises:
-        BadOption: fewer than one beam, more given than followed, or a penalty that is no number from 0 on.
+        BadOption: fewer than one beam, more given than followed, or a penalty that is no number from 0 to 10.
     """
 
     beams: int = 5
@@ -38,8 +38,8 @@ class Search:
             raise BadOption(f"--beam {self.beams} should be 1 to 1,000.")
         if not 1 <= self.n_best <= self.beams:
             raise BadOption(f"--n-best {self.n_best} should be 1 to the number of beams, {self.beams}.")
-        if not 0 <= self.penalty < float("inf"):
-            raise BadOption(f"--length-penalty {self.penalty} should be 0 or more.")
+        if not 0 <= self.penalty <= PENALTY:
+            raise BadOption(f"--length-penalty {self.penalty} should be 0 to {PENALTY}.")
 
 
 def begun(next_bt: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ def next_loss(logits_btv: Tensor, next_bt: Tensor) -> Tensor:
 
 
 def searched(
-    decoder: Decoder, values_bsf: Tensor, blocked_bs: Tensor, longest: int, search: Search
+    decoder: Decoder, values_bsf: Tensor, blocked_bs: Tensor, longest: int | Tensor, search: Search
 ) -> list[list[Written]]:
     """What a decoder writes of what it sees, by beam search: for each row the best, the likeliest first."""
     memory, state_bkh = decoder.begin(values_bsf, blocked_bs)

@@ -182,8 +182,10 @@ class Translate(Task):
             places = by_length[first : first + TOGETHER]
             source_bs = pad_sequence([rows[place] for place in places], batch_first=True, padding_value=PAD)
             values_bsf, blocked_bs = net.encoder(source_bs)
-            longest = round(LONGER * source_bs.shape[1]) + MORE
-            for place, best in zip(places, searched(net.decoder, values_bsf, blocked_bs, longest, search), strict=True):
+            # Each by its own length: what a sentence becomes does not hang on those it is translated with.
+            longest_b = torch.tensor([round(LONGER * len(rows[place])) + MORE for place in places])
+            written = searched(net.decoder, values_bsf, blocked_bs, longest_b, search)
+            for place, best in zip(places, written, strict=True):
                 found[place] = [self._told(one, len(rows[place])) for one in best]
             if tick is not None:
                 tick(len(places))

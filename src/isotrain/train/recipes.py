@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from isotrain.errors import BadOption, UnknownName
+from isotrain.seeds import checked_seed
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,10 @@ class Plan:
                 raise BadOption(f"{name}={value} must be above {least}.")
         if not 0 <= self.decay < 1:
             raise BadOption(f"decay={self.decay} must be 0 or more, below 1.")
-        for name, whole, least in (("batch", self.batch, 1), ("judges", self.judges, 1), ("seed", self.seed, 0)):
+        for name, whole, least in (("batch", self.batch, 1), ("judges", self.judges, 1)):
             if whole < least:
                 raise BadOption(f"{name}={whole} must be at least {least}.")
+        checked_seed(self.seed)
 
 
 RECIPES: dict[str, Plan] = {
