@@ -436,6 +436,8 @@ FAULTS = [
     ("train characters absent.txt --out x", ["absent.txt does not exist"]),
     ("train characters one.en --out x", ["14 characters", "too few"]),
     ("train characters one.en --out x -o length=wide", ["length='wide' should be a whole number"]),
+    ("train characters one.en --out x -o length=Infinity", ["length=inf should be a whole number from 8 to 4096"]),
+    ("train characters one.en --out x -o length=NaN", ["length=nan should be a whole number from 8 to 4096"]),
     ("train characters --held-out 0.2 --out x", ["--held-out", "last tenth of a text"]),
     ("train characters --out x --net lstm", ["option of characters 'net' is not known"]),
     ("train translate --bytes --out x", ["option of translate 'bytes' is not known"]),

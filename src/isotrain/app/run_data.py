@@ -277,6 +277,6 @@ def options_of(pairs: Sequence[str]) -> dict[str, Any]:
             raise BadOption(f"-o {pair!r} should be key=value.")
         try:
             found[key.strip().replace("-", "_")] = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             found[key.strip().replace("-", "_")] = value
     return found

@@ -61,10 +61,8 @@ class Range(Allowed):
         Raises:
             BadOption: it is not.
         """
-        number = (
-            isinstance(value, int | float) and not isinstance(value, bool) and (not self.whole or value == int(value))
-        )
-        if not number or not self.least <= value <= self.most:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not self.least <= value <= self.most or (self.whole and value != int(value)):
             what = "a whole number" if self.whole else "a number"
             raise BadOption(f"{name}={value!r} should be {what} from {self.least:g} to {self.most:g}.")
         return int(value) if self.whole else float(value)
