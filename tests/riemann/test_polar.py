@@ -6,13 +6,14 @@ import math
 
 import pytest
 import torch
+from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from isotrain import Riemannian
 from isotrain.riemann import polar, stacks
 from isotrain.riemann.pace import FASTEST, SLOWEST, Pace
-from isotrain.riemann.polar import PolarStates
+from isotrain.riemann.polar import Polar
 from isotrain.riemann.windows import WIDEST, Windows
 
 
@@ -111,7 +112,7 @@ def test_the_default_decorrelates_the_windows_of_convolutions_that_are_narrow() 
     optimizer, _ = classes(model, torch.randn(32, 2, 5, 5), torch.randint(0, 4, (32,)), 1)
     assert optimizer.state[model[0].weight]["white"].shape == (1, 18, 18)
     assert not any("white" in optimizer.state[model[place].weight] for place in (2, 4))
-    assert not any("reach" in optimizer.state[model[place].weight] for place in (0, 2, 4))
+    assert all(optimizer.state[model[place].weight]["reach"].numel() == 1 for place in (0, 2, 4))  # of the whole layer
 
 
 def test_the_pace_follows_the_sign_and_stays_in_its_range() -> None:
@@ -219,5 +220,57 @@ def test_a_recurrent_layer_that_nothing_reads_yet_does_not_leap() -> None:
     held = leap()
     assert 1.5 < held < 2.001
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(PolarStates, "unit", math.inf)
+        patch.setattr(Polar, "unit", math.inf)
         assert leap() > 10 * held
+
+
+def test_behind_a_small_last_layer_hidden_units_do_not_leap() -> None:
+    """What hardly reads them gives them hardly any curvature, and so a step that would saturate them for good."""
+    images, targets = load_digits(return_X_y=True)
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+    x, y = torch.tensor(images / 16, dtype=torch.float32)[order], torch.tensor(targets)[order]
+
+    def train(scale: float) -> tuple[float, float]:
+        """The share of hidden units that the first step saturates, and of right answers held out in the end."""
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(64, 100), nn.Tanh(), nn.Linear(100, 100), nn.Tanh(), nn.Linear(100, 10))
+        with torch.no_grad():
+            for p in model[-1].parameters():
+                p.mul_(scale)
+        optimizer, saturated = Riemannian(model), 0.0
+        for step in range(120):
+            rows = torch.arange(100 * step, 100 * step + 100) % 1000
+            optimizer.zero_grad()
+            F.cross_entropy(model(x[rows]), y[rows]).backward()
+            optimizer.step()
+            if not step:
+                saturated = float((model[:2](x).abs() > 0.99).float().mean())
+        return saturated, float((model(x[1000:]).argmax(1) == y[1000:]).float().mean())
+
+    for small in (0.1, 0.01, 1e-3):
+        saturated, right = train(small)
+        assert saturated < 0.01 and right > 0.95, small
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Polar, "unit", math.inf)
+        saturated, right = train(1e-3)
+        assert saturated > 0.9 and right < 0.92
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_first_batch_of_one_class_before_a_last_layer_of_zeros(dtype: torch.dtype) -> None:
+    """All errors are the same: what is left of the weights' gradient is rounding, and must not become a direction."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(10, 100), nn.Tanh(), nn.Linear(100, 10))
+    nn.init.zeros_(model[-1].weight)
+    nn.init.zeros_(model[-1].bias)
+    x, y = torch.randn(6, 128, 10) + 3, torch.randint(0, 10, (6, 128))
+    y[0] = 0
+    model, x = model.to(dtype), x.to(dtype)
+    optimizer = Riemannian(model)
+    for turn in range(6):
+        optimizer.zero_grad()
+        F.cross_entropy(model(x[turn]), y[turn]).backward()
+        optimizer.step()
+        assert bool((model[-1].weight == 0).all()) == (turn == 0)
+    assert model[-1].bias.abs().max() > 0.1
+    assert max(float(p.detach().abs().max()) for p in model.parameters()) < 10

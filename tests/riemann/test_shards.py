@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from alongside import side_by_side
 from cut_curves import NAMES
-from test_distributed import side_by_side
 from torch import nn
 
 from isotrain import Riemannian

@@ -40,6 +40,7 @@ def test_two_processes(tmp_path):
         two_processes_train_as_one(ranks, name)
     where_one_process_refuses_all_do(ranks)
     layers_that_some_processes_use(ranks)
+    as_many_micro_batches_everywhere(ranks)
     layers_that_no_process_uses_do_not_move(ranks)
     assert all(rank["compiled"] for rank in ranks), "processes are not found inside torch.compile"
 
@@ -73,6 +74,13 @@ def layers_that_some_processes_use(ranks):
     said = [rank["different_branches"][0] for rank in ranks]
     assert all(kind == "NotObserved" and "on some processes" in text for kind, text in said)
     assert same(ranks[0]["different_branches"][1], ranks[1]["different_branches"][1])
+
+
+def as_many_micro_batches_everywhere(ranks):
+    said = [rank["uneven_pieces"][0] for rank in ranks]
+    assert all(kind == "UnsupportedOperation" and "1, 2 times" in text for kind, text in said)
+    assert same(ranks[0]["uneven_pieces"][1], ranks[1]["uneven_pieces"][1])
+    assert same(ranks[0]["uneven_pieces"][1], ranks[0]["natural"])
 
 
 def layers_that_no_process_uses_do_not_move(ranks):

@@ -506,3 +506,49 @@ def test_the_papers_rules_are_optimizers_too():
     model = net()
     train(model, QDOP(model), range(2))
     assert isotrain.Riemannian is Riemannian
+
+
+# --- layers that some batches do not use ------------------------------------------------------------------------
+
+
+class Rarely(nn.Module):
+    """A part of the net that is called on those samples alone which a batch may not have."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.main = net()
+        self.kind = kind
+        self.rare = {
+            "dense": lambda: nn.Sequential(nn.Linear(6, 5), nn.LayerNorm(5), nn.Tanh(), nn.Linear(5, 3)),
+            "convolution": lambda: nn.Sequential(nn.Conv1d(1, 2, 3), nn.Tanh(), nn.Flatten(), nn.Linear(8, 3)),
+            "embedding": lambda: nn.Embedding(2, 3),
+        }[kind]()
+
+    def forward(self, x):
+        at = (x[:, 0] > 0).nonzero()[:, 0]
+        few = x[at]
+        few = {"dense": few, "convolution": few.unsqueeze(1), "embedding": (few[:, 1] > 0).long()}[self.kind]
+        return self.main(x).index_add(0, at, self.rare(few))
+
+
+@pytest.mark.parametrize("shape", ["polar", "quasi-diagonal", "kronecker"])
+@pytest.mark.parametrize("kind", ["dense", "convolution", "embedding"])
+def test_a_layer_that_is_called_on_no_samples(kind, shape):
+    """In the first look, in a later one, and between looks: the rest goes on, and it learns when it is called."""
+    torch.manual_seed(0)
+    model = Rarely(kind)
+    optimizer = Riemannian(model, shape=shape)
+    before = snapshot(model.rare)
+    for turn in range(45):
+        x, y = batch(turn)
+        used = turn in (1, 2, 4) or 8 < turn != 30 or turn % 3 == 1
+        x[:, 0] = x[:, 0].abs() if used else -x[:, 0].abs()
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        rest = snapshot(model.main)
+        optimizer.step()
+        assert not same(rest, snapshot(model.main))
+        if turn == 0:
+            assert same(before, snapshot(model.rare))
+    assert not same(before, snapshot(model.rare))
+    assert all(bool(torch.isfinite(p).all()) for p in model.parameters())

@@ -92,6 +92,18 @@ def different_branches(rank):
     return said, go(model, optimizer, rank), torch.equal(model.module.right.weight, right)
 
 
+def uneven_pieces(rank):
+    """The second process has a micro-batch more: both refuse, neither waits, and both go on."""
+    model, optimizer = wrapped()
+    x, y = mine(0, rank)
+    with model.no_sync():
+        for _ in range(rank):
+            F.cross_entropy(model(x), y).backward()
+    F.cross_entropy(model(x), y).backward()
+    said = refusal(optimizer)
+    return said, go(model, optimizer, rank)
+
+
 def main(rank: int, folder: Path) -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("error")
@@ -106,6 +118,7 @@ def main(rank: int, folder: Path) -> None:
         "compiled": Ranks(torch.compile(DistributedDataParallel(net()), backend="eager")).group is not None,
         "one_bad_batch": one_bad_batch(rank),
         "different_branches": different_branches(rank),
+        "uneven_pieces": uneven_pieces(rank),
     }
     torch.save(found, folder / f"{rank}.pt")
     dist.destroy_process_group()

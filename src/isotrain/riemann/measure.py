@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from isotrain.riemann.record import Call
 from isotrain.riemann.steplength import Family, Moved
 from isotrain.riemann.units import Sighting, Units
 
+Group = dict[str, Any]
 Direction = dict[Units, tuple[Tensor, Tensor | None]]
 
 
@@ -43,13 +45,17 @@ class Glance:
 
 @dataclass
 class Fresh:
-    """What a refresh found: the metric of this batch, what is needed to measure a direction, and the loss."""
+    """What a refresh found: the metric of this batch, what is needed to measure a direction, and the loss.
+
+    No state is there of blocks that were `blind` or `silent` (observe.Look).
+    """
 
     states: dict[Units, State]
     glances: list[Glance]
     loss: float
     samples: int
     blind: set[Units] = field(default_factory=set)
+    silent: set[Units] = field(default_factory=set)
 
 
 def refresh(
@@ -96,6 +102,7 @@ def refresh(
                 glance = Glance(again.samples, again.sightings, curved, call, heads, joint, families)
         fresh.glances.append(glance)
         fresh.blind |= seen.blind
+        fresh.silent |= seen.silent
         fresh.samples += sum(joint.counts)
         for units, state in settled.items():
             if units in fresh.states:
@@ -113,8 +120,12 @@ def stream(key: tuple[int, ...], more: tuple[int, ...], device: torch.device) ->
     return torch.Generator(device).manual_seed(hash((*key, *more)) & 0x7FFFFFFFFFFF)
 
 
-def require_measured(fresh: Fresh, moving: list[Units], first: bool) -> None:
-    """Refuse a look that did not see what is about to move.
+def measured(
+    moving: list[tuple[Group, Units]], fresh: Fresh, state: Mapping[Any, Any], first: bool
+) -> list[tuple[Group, Units]]:
+    """The blocks that may move after a look; refuses a look that did not see what is about to.
+
+    What was called on no samples keeps the metric it has in `state`; without one it waits: it has no gradient either.
 
     Raises:
         DegenerateMetric: the first batch holds a single sample.
@@ -126,15 +137,16 @@ def require_measured(fresh: Fresh, moving: list[Units], first: bool) -> None:
             "the first batch holds 1 sample, which has no spread to measure a metric from: "
             "use at least 2 samples in the first step."
         )
-    for units in moving:
+    for _, units in moving:
         if units not in fresh.states and units in fresh.blind:
             raise UnsupportedOperation(hidden_by_checkpoint(f" ('{units.name}')"))
-        if units not in fresh.states:
+        if units not in fresh.states and units not in fresh.silent:
             raise NotObserved(
                 f"layer '{units.name}' has a gradient but was not seen in the model's forward: its weights are used "
                 "by a function (F.linear(x, layer.weight)) instead of by calling the layer, or the model was called "
                 f"through one of its parts. Call the layer and the model themselves, or pass plain=['{units.name}']."
             )
+    return [(group, units) for group, units in moving if units in fresh.states or state.get(units.anchor)]
 
 
 def _errors(seen: Look, sets: list[Cotangents], keep: bool) -> list[list[Tensor | None]]:

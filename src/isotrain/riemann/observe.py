@@ -77,6 +77,8 @@ class Look:
     samples: int
     blind: set[Units]
     """Units whose layer ran without gradients: a re-entrant checkpoint, or the model's own no_grad."""
+    silent: set[Units]
+    """Units whose layer was called on no samples (a picture without regions): there is nothing to see of that call."""
 
     def errors(self, cotangents: dict[int, Tensor], last: bool = True) -> list[Tensor | None]:
         """The gradient at every tap for the given cotangents at the outputs; None where none arrives."""
@@ -122,6 +124,7 @@ def look(
     """
     sightings: list[Sighting] = []
     blind: set[Units] = set()
+    silent: set[Units] = set()
     whole = {module: [u.whole or u for u in units] for module, units in layers.items()}
     free = {u.whole: u for units in layers.values() for u in units if u.whole is not None}
     device, cast, dtype = call.autocast
@@ -130,6 +133,8 @@ def look(
     def note(sighting: Sighting) -> None:
         if not torch.is_grad_enabled():
             blind.add(free.get(sighting.units, sighting.units))
+        elif not sighting.tap.numel():
+            silent.add(free.get(sighting.units, sighting.units))
         elif open_:
             own = free.get(sighting.units)
             sightings.append(sighting if own is None else sighting.of_free(own))
@@ -139,6 +144,9 @@ def look(
         assert adapter is not None
         if not torch.is_grad_enabled():
             blind.update(layers[module])
+            return None
+        if not output.numel():
+            silent.update(layers[module])
             return None
         if not output.requires_grad:
             output = output.detach().requires_grad_()
@@ -173,7 +181,7 @@ def look(
             outputs = tensors(model(*args, **kwargs))
         open_ = False
         predicted = outputs[min(call.gradients)]
-        yield Look(sightings, outputs, predicted.shape[0] if predicted.ndim else 1, blind)
+        yield Look(sightings, outputs, predicted.shape[0] if predicted.ndim else 1, blind, silent)
 
 
 def _twin_of(module: nn.Module) -> Any:

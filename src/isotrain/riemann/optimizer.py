@@ -19,7 +19,7 @@ from isotrain.riemann.average import EAGER_STEPS, due
 from isotrain.riemann.claims import Change, claims
 from isotrain.riemann.gradients import require_finite_gradient
 from isotrain.riemann.hooks import watch
-from isotrain.riemann.measure import Fresh, refresh, require_measured, stream
+from isotrain.riemann.measure import Fresh, measured, refresh, stream
 from isotrain.riemann.network import Network, blocks_of, refuse_strays
 from isotrain.riemann.pace import Pace
 from isotrain.riemann.plainrule import plain_step
@@ -225,8 +225,10 @@ class Riemannian(Optimizer):
         if not moving and not any(p.grad is not None for p in self._network.plain):
             raise NoBackward("step() was called and no parameter has a gradient: call loss.backward() first.")
         refuse_strays(self._root, self._network, self.param_groups, self._plain_names)
-        fresh = self._look(moving, scaling.of_loss(self)) if self._recorder.due and moving else None
         lead = self.param_groups[0]
+        fresh = self._look(moving, scaling.of_loss(self)) if self._recorder.due and moving else None
+        if fresh is not None:
+            moving = measured(moving, fresh, self.state, first=not lead["looks"])
         gathered = gather(self._mesh, moving, self.state, fresh is not None, self._ranks)
         blocks = [self._ready(group, units, fresh, scale, gathered) for group, units in moving]
         pace = Pace(*lead["pace"]).after(motion.gained(blocks), steady=lead["step"] < EAGER_STEPS)
@@ -250,18 +252,16 @@ class Riemannian(Optimizer):
             self._recorder.trainable = [p.requires_grad for p in self._recorder.parameters]
 
     def _look(self, moving: list[tuple[dict[str, Any], Units]], scale: float) -> Fresh:
-        """Measure this batch; refuse what cannot be measured."""
+        """Measure this batch."""
         lead = self.param_groups[0]
         shapes = {units: options.shape_of(group, units) for group, units in moving}
         shapes |= {one: options.shape_of(group, one, True) for group, units in moving for one in units.guests}
         generators = partial(stream, (self._seed, lead["step"]))
         calls = self._recorder.seen()
-        fresh = refresh(
+        return refresh(
             self._root, calls, self._network.layers, shapes, self._probe, self._likelihoods, generators,
             any(group["natural"] for group, _ in moving), self._ranks, scale, -1.0 if lead["maximize"] else 1.0,
         )  # fmt: skip
-        require_measured(fresh, [units for _, units in moving], first=not lead["looks"])
-        return fresh
 
     def _ready(
         self, group: dict[str, Any], units: Units, fresh: Fresh | None, scale: float, gathered: Gathered | Here
@@ -269,7 +269,7 @@ class Riemannian(Optimizer):
         kept = gathered.of(units.anchor, self.state.get(units.anchor, {})).items()
         old = {name[len(units.key) :]: t for name, t in kept if name.startswith(units.key)}
         read = gathered.gradient_times((-1.0 if group["maximize"] else 1.0) / scale)
-        batch, shape = None if fresh is None else fresh.states[units], options.shape_of(group, units)
+        batch, shape = None if fresh is None else fresh.states.get(units), options.shape_of(group, units)
         try:
             return motion.ready(group, units, shape, old, batch, self.param_groups[0], read, options.paced(group))
         except NotObserved:

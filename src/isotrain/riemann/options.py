@@ -13,7 +13,7 @@ from isotrain.likelihood.base import Likelihood
 from isotrain.riemann.blocks import Shape
 from isotrain.riemann.diagonal import Diagonal
 from isotrain.riemann.kronecker import Kronecker
-from isotrain.riemann.polar import Polar, PolarStates
+from isotrain.riemann.polar import Polar
 from isotrain.riemann.quasidiagonal import Gains, QuasiDiagonal
 from isotrain.riemann.rows import PolarRows, Rows
 from isotrain.riemann.units import Units
@@ -23,8 +23,8 @@ from isotrain.riemann.windows import WIDEST, Windows
 SHAPES: dict[str, Shape] = {
     s.name: s for s in (Diagonal(), QuasiDiagonal(), Unitwise(), Kronecker(), Kronecker(full=True), Polar())
 }
-GAINS, WINDOWS, STATES = Gains(), Windows(), PolarStates()
-"""What `shape="polar"` means for norms, for narrow convolutions and for recurrent layers."""
+GAINS, WINDOWS = Gains(), Windows()
+"""What `shape="polar"` means for norms and for narrow convolutions."""
 WHOLE = ("metric", "refresh", "subsample", "maximize")
 """Options of the whole model, the same in every group."""
 _RANGES = {
@@ -46,8 +46,7 @@ def shape_of(group: Mapping[str, Any], units: Units, guest: bool = False) -> Sha
     single = all(part.shape[1:] == (1, 1) for part in units.parts) and len(units.parts) == 1
     if group["shape"] == "polar":
         narrow = sum(part.width for part in units.parts) <= WIDEST
-        wide = STATES if units.recurrent else SHAPES["polar"]
-        return GAINS if single else WINDOWS if units.spatial and narrow else wide
+        return GAINS if single else WINDOWS if units.spatial and narrow else SHAPES["polar"]
     return SHAPES[group["shape"]]
 
 

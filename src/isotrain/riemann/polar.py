@@ -13,14 +13,13 @@ Letters: units.py; r direction.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from isotrain.riemann.blocks import Direction, Inputs, Seen, Shape, State, is_dust, remembered_range, varied_range
+from isotrain.riemann.blocks import DUST, Direction, Inputs, Seen, Shape, State, is_dust, remembered_range, varied_range
 from isotrain.riemann.diagonal import quotient
 
 RANK = 32
@@ -43,6 +42,10 @@ class Polar(Shape):
     With mu and s_i the mean and deviation of input i, and e_k the root mean square of unit k's errors:
     Z_ki = (G_ki - mu_i G_0k) / (s_i e_k), Z_k0 = G_0k / e_k. Keeps any affine recoding of each input and of each unit.
 
+    Where hardly anything reads a layer yet (before a last layer of small weights, in an encoder), it has hardly any
+    curvature, and so a Newton step that may saturate its units for the rest of the run: the one in the middle moves by
+    no more than `unit` times its own spread.
+
     Sources: Jordan et al. 2024 (Muon), Ahn et al. 2025 (Dion: low rank); the coordinates are what make it exact.
 
     >>> shape, ones = Polar(), torch.ones(1, 2)
@@ -56,7 +59,8 @@ class Polar(Shape):
 
     name = "polar"
     per_unit = False
-    unit = math.inf
+    unit = 2.0
+    typical = True
     responsive = True
     divergence = 0.0025
     stacked: tuple[str, ...] = ("inputs", "units", "mean", "varied", "basis", "heard")
@@ -168,7 +172,10 @@ class Polar(Shape):
         turn_grk = (basis_gkr * units_gk1).mT
         rows_gri, rows_gr1 = turn_grk @ v_gki, _column(turn_grk, v0_gk)
         if rows_gr1 is not None:
-            rows_gri = centred_gradient(state, rows_gri, rows_gr1.squeeze(-1))
+            row_gr = rows_gr1.squeeze(-1)
+            rows_gri = centred_gradient(state, rows_gri, row_gr)
+            square_gr = (rows_gri * state["inputs"].unsqueeze(-2)).square().sum(-1)
+            rows_gri = rows_gri.masked_fill(only_bias(state, square_gr, row_gr).unsqueeze(-1), 0)
         state = self.heard(state, rows_gri)
         rows_gri = self.coordinates(state, rows_gri)
         _, scale_g1r, first_grr = _principal(_grams(rows_gri, rows_gr1))
@@ -178,8 +185,11 @@ class Polar(Shape):
         y_gki = self.coordinates(state, y_gki, None if y_gki is v_gki else y_gki)
         along_gri, along_gr1 = turn_grr @ rows_gri, None if rows_gr1 is None else turn_grr @ rows_gr1
         left_gkr = y_gki @ along_gri.mT
-        total_gk = torch.linalg.vector_norm(y_gki, dim=-1).square()
+        total_gk, scale_gk1 = torch.linalg.vector_norm(y_gki, dim=-1).square(), units_gk1.square()
         if v0_gk is not None and along_gr1 is not None:
+            dust_gk = only_bias(state, total_gk, v0_gk)
+            total_gk, dust_gk1 = total_gk.masked_fill(dust_gk, 0), dust_gk.unsqueeze(-1)
+            left_gkr, scale_gk1 = left_gkr.masked_fill(dust_gk1, 0), scale_gk1.masked_fill(dust_gk1, 0)
             left_gkr.baddbmm_(v0_gk.unsqueeze(-1), along_gr1.mT)
             total_gk = total_gk + v0_gk.square()
         left_gkr = left_gkr * units_gk1
@@ -197,7 +207,7 @@ class Polar(Shape):
             usual_g = torch.maximum(usual_g, NEGLIGIBLE * length_gr.amax(-1))
         cut_gr = (1 - quotient(usual_g.unsqueeze(-1).expand_as(length_gr), length_gr)).clamp_min(0)
         less_gkr = (left_gkr * cut_gr.unsqueeze(-2) * units_gk1) @ turn_grr.mT
-        delta = self.back(state, y_gki.mul_(units_gk1.square()).baddbmm_(less_gkr, along_gri, alpha=-1))
+        delta = self.back(state, y_gki.mul_(scale_gk1).baddbmm_(less_gkr, along_gri, alpha=-1))
         delta0 = None
         if v0_gk is not None and along_gr1 is not None:
             own = v0_gk * state["units"].square() - (less_gkr @ along_gr1).squeeze(-1)
@@ -235,18 +245,6 @@ class Polar(Shape):
         return z_gki.mul_(state["inputs"].unsqueeze(-2))
 
 
-class PolarStates(Polar):
-    """Polar for units that answer to themselves in the next time step.
-
-    An encoder that nothing reads yet has hardly any curvature, and so a Newton step that may saturate its states for
-    the rest of the run: the unit in the middle may move by no more than twice its own spread.
-    """
-
-    name = "polar-states"
-    unit = 2.0
-    typical = True
-
-
 def rank(k: int, j: int) -> int:
     """How many directions of a matrix are followed.
 
@@ -264,6 +262,15 @@ def centred_gradient(state: Mapping[str, Tensor], v_gki: Tensor, v0_gk: Tensor |
     if v0_gk is None:
         return v_gki
     return torch.addcmul(v_gki, v0_gk.unsqueeze(-1), state["mean"].unsqueeze(-2), value=-1)
+
+
+def only_bias(state: Mapping[str, Tensor], square_gk: Tensor, v0_gk: Tensor) -> Tensor:
+    """[g,k] where the gradient of weights, centred, standardised and squared, is rounding of what was taken from it.
+
+    Errors that are the same for all samples leave no more of it: a last layer of zeros, and a batch of one class.
+    """
+    wide_g1 = (1 + (state["mean"] * state["inputs"]).square()).sum(-1, keepdim=True)
+    return square_gk <= v0_gk.square() * wide_g1 * (DUST * torch.finfo(square_gk.dtype).eps) ** 2
 
 
 def _column(turn_grk: Tensor, v0_gk: Tensor | None) -> Tensor | None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch._dynamo import OptimizedModule
 from torch.utils._pytree import tree_flatten, tree_flatten_with_path, tree_map
 
-from isotrain.errors import NoBackward
+from isotrain.errors import NoBackward, UnsupportedOperation
 from isotrain.riemann.ranks import Ranks
 
 looking: ContextVar[bool] = ContextVar("looking", default=False)
@@ -166,11 +166,18 @@ class Recorder:
             warnings.warn(f"isotrain looks at whole batches instead of a share of them: {why}.", stacklevel=4)
 
     def seen(self) -> list[Call]:
-        """The calls whose output received a gradient.
+        """The calls whose output received a gradient: as many on every process.
 
         Raises:
             NoBackward: there is none.
+            UnsupportedOperation: there are more on some processes than on others.
         """
+        numbers = [many for (many,) in self.ranks.lists([len(self.calls)])]
+        if len(set(numbers)) > 1:
+            raise UnsupportedOperation(
+                f"before this step the processes called the model {', '.join(map(str, numbers))} times: they look at "
+                "their calls together. Let every process have as many micro-batches a step."
+            )
         if not self.calls:
             called = "was called" if self._forwards else "was not called (call the model itself, not its parts)"
             raise NoBackward(

@@ -56,13 +56,13 @@ def recurrent_units(name: str, layer: nn.Module) -> list[Units]:
             new_x = Bias(b_ih, 1, last) if b_ih is not None else None
             new_h = Bias(b_hh, 1, last) if b_hh is not None else None
             found += [
-                Units(f"{label}.gates", "gates.", (dense(ih, both), dense(hh, both)), gates, recurrent=True),
-                Units(f"{label}.new_input", "new.", (dense(ih, last),), new_x, recurrent=True),
-                Units(f"{label}.new_hidden", "new.", (dense(hh, last),), new_h, recurrent=True),
+                Units(f"{label}.gates", "gates.", (dense(ih, both), dense(hh, both)), gates),
+                Units(f"{label}.new_input", "new.", (dense(ih, last),), new_x),
+                Units(f"{label}.new_hidden", "new.", (dense(hh, last),), new_h),
             ]
         else:
             bias = Bias(b_ih, 1) if b_ih is not None else None
-            found.append(Units(f"{label}.gates", "", (dense(ih), dense(hh)), bias, recurrent=True))
+            found.append(Units(f"{label}.gates", "", (dense(ih), dense(hh)), bias))
         if hr is not None:
             found.append(Units(f"{label}.projection", "", (dense(hr),), None))
     return found

@@ -89,7 +89,6 @@ class Units:
         spatial: inputs are windows of a picture or channels of a norm: damping is relative to their
             variance instead of their largest deviation.
         one_hot: inputs are indices of rows (embeddings); weights are [1,k,i] with i the rows.
-        recurrent: what the units answer comes back to them in the next time step.
         whole: of a layer that is frozen in part, all of it; these units are what is free.
     """
 
@@ -99,7 +98,6 @@ class Units:
     bias: Bias | None
     spatial: bool = False
     one_hot: bool = False
-    recurrent: bool = False
     guests: list[Units] = field(default_factory=list)
     whole: Units | None = None
 
