@@ -288,6 +288,8 @@ def test_a_picture_outside_of_the_folder_is_missing(photos, tmp_path, name):
     data = open_captions(photos, held_out=0)
     assert said(data.train) == {"b.jpg": ("one",), "c.jpg": ("one",)}
     assert data.notes[0].startswith("1 of 3 pictures is missing") and len(data.notes[0]) < 500
+    (photos / "m.jsonl").rename(tmp_path / "m.jsonl")
+    assert said(open_captions(photos, tmp_path / "m.jsonl", held_out=0).train) == said(data.train)
 
 
 def test_folders_outside_of_the_one_that_was_named(photos, tmp_path):

@@ -105,18 +105,19 @@ class Tree:
         What a name leads to outside of a folder that was named is not there; a file that was named may lead anywhere.
         Of an absolute name, as of data that has moved, the last part is looked for.
         """
-        if os.path.isabs(name) and _within(Path(name), self.root):
+        rooted = os.path.isabs(name)
+        if rooted and _within(Path(name), self.root):
             name, folders = os.path.relpath(name, self.root), ()
         strays = True
         for folder in (*folders, self.root):
             path = Path(os.path.normpath(folder / name))
             if path in self._files:
                 return path
-            if self.only or _within(path, self._home) or _within(path, folder):
+            if self.only or _within(path, self._home) or (not rooted and _within(path, folder)):
                 strays = False
                 if _is_file(path):
                     return path
-        if strays and not os.path.isabs(name):
+        if strays and not rooted:
             return None
         alike = self._named.get(Path(name).name, [])
         return alike[0] if len(alike) == 1 else None
