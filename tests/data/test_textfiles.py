@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isotrain.data.textfiles import SHORTEST, lines_of, open_text
+from isotrain.data.textfiles import lines_of, open_text
 from isotrain.errors import BadData, BadOption
 
 
@@ -83,7 +83,7 @@ def test_what_is_not_utf8_is_named_by_its_byte(tmp_path):
     [
         (b"", 4, "is empty"),
         (b"x", 4, "has 1 characters.*too few for a stretch of 4.*Use a longer text"),
-        (b"x" * 160, 64, r"has 160 characters, of which 8 are held out.*Use a longer text, 200 or more\.$"),
+        (b"x" * 160, 64, r"has 160 characters, of which 8 are held out.*Use a longer text, 1,320 or more\.$"),
         (b"x" * 180, 64, r"has 180 characters, of which 9 are held out.*at most 8 \(-o length=8\)"),
         (b"x" * 1000, 128, r"has 1,000 characters, of which 50 are held out.*at most 49 \(-o length=49\)"),
     ],
@@ -99,9 +99,14 @@ def test_the_length_that_a_message_proposes_works(tmp_path):
     assert all(parts(open_text(tmp_path / "a.txt", length=49)))
 
 
-def test_the_longer_text_that_a_message_proposes_is_long_enough_to_learn_from(tmp_path):
-    (tmp_path / "a.txt").write_bytes(b"x" * 200)
-    assert all(parts(open_text(tmp_path / "a.txt", length=SHORTEST)))
+@given(length=st.integers(1, 500))
+def test_the_longer_text_that_a_message_proposes_is_long_enough(tmp_path_factory, length):
+    path = tmp_path_factory.mktemp("text") / "a.txt"
+    path.write_bytes(b"x")
+    with pytest.raises(BadData) as caught:
+        open_text(path, length=length)
+    path.write_bytes(b"x" * int(re.search(r"a longer text, ([\d,]+) or more", str(caught.value))[1].replace(",", "")))
+    assert all(parts(open_text(path, length=length)))
 
 
 @given(number=st.integers(2, 400), length=st.integers(1, 70))

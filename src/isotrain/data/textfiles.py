@@ -75,9 +75,9 @@ def open_text(path: str | Path, *, unit: Unit = "characters", length: int = 64, 
     cuts = [0, *(int(share * len(text)) for share in SHARES), len(text)]
     least = min(cuts[2] - cuts[1], cuts[3] - cuts[2])
     if least <= length:
-        fitting = f"a longer text, {20 * (SHORTEST + 2)} or more"
+        fitting = f"a longer text, {20 * (length + 2):,} or more"
         if least > SHORTEST:
-            fitting = f"a longer text, or train on stretches of at most {least - 1} (-o length={least - 1})"
+            fitting += f", or train on stretches of at most {least - 1} (-o length={least - 1})"
         raise BadData(
             f"{place} has {len(text):,} {unit}, of which {least:,} are held out: too few for a stretch of {length} "
             f"and the one that follows. Use {fitting}."
