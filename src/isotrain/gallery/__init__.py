@@ -10,6 +10,7 @@ network otherwise, and nothing is reported to anybody.
 """
 
 from isotrain.gallery.consent import Consent
+from isotrain.gallery.opening import open_gallery
 from isotrain.gallery.records import (
     By,
     Enrolled,
@@ -23,7 +24,7 @@ from isotrain.gallery.records import (
     PhotoSource,
     Undone,
 )
-from isotrain.gallery.store import Gallery, open_gallery
+from isotrain.gallery.store import Gallery
 
 __all__ = [
     "By",

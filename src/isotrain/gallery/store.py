@@ -1,4 +1,4 @@
-"""The gallery as callers use it: opened by a path or an address, everything else is a method of it."""
+"""The gallery as callers use it: everything is a method of it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from numpy.typing import ArrayLike
 
 from isotrain.errors import BadData
 from isotrain.gallery import exporting, schema
-from isotrain.gallery.address import database_at
-from isotrain.gallery.again import again, all_again, once
+from isotrain.gallery.again import all_again, once
 from isotrain.gallery.arranging import Arranger
 from isotrain.gallery.consent import Consent
 from isotrain.gallery.database import Database
@@ -25,30 +24,6 @@ from isotrain.gallery.records import By, Enrolled, Erased, Face, FaceTable, Grou
 from isotrain.gallery.vault import Vault
 
 LOG = logging.getLogger("isotrain.gallery")
-
-
-def open_gallery(place: Path | str, passphrase: str | None = None, create: bool = True) -> Gallery:
-    """Open a gallery, or begin one.
-
-    Args:
-        place: a file, `sqlite:///file`, or `postgresql://user:password@host/database`.
-        passphrase: opens an encrypted gallery; a new one is encrypted with it.
-        create: whether a missing one is made.
-
-    Raises:
-        BadData: no gallery, damaged, of a newer version, locked for too long, on a full or read-only disk.
-        BadOption: a wrong, missing or needless passphrase, or an address of another kind.
-        MissingExtra: PostgreSQL or encryption without its packages.
-    """
-    database = database_at(place, create)
-    try:
-        vault = again(schema.opened)(database, passphrase, create)
-        gallery = Gallery(database, vault)
-        gallery._finish()  # an erasure that was cut off
-    except BaseException:
-        database.close()
-        raise
-    return gallery
 
 
 @all_again
@@ -210,7 +185,7 @@ class Gallery:
         with self._database.writing():
             self._faces.represent(model, vectors)
             self._eraser.written_down()
-        self._finish()
+        self.finish_erasing()
 
     def reindex(self) -> None:
         """Make PostgreSQL's index of nearest neighbours anew: worth it after very much was added or erased."""
@@ -322,12 +297,15 @@ class Gallery:
         return self._finished(erased) if erased.people else erased
 
     def finish_erasing(self) -> bool:
-        """Remove the bytes of an erasure that was cut off; whether nothing is left to do.
+        """Remove the bytes of what was erased and could not be yet; whether nothing is left to do.
 
-        Raises:
-            BadData: the disk is full, or the server is gone: later, then.
+        Where it fails (a full disk, a server that is gone) that is logged, and the next opening tries again.
         """
-        return self._eraser.finish()
+        try:
+            return self._eraser.finish()
+        except BadData as error:
+            LOG.warning("deleted rows are gone, their last bytes are not yet: %s", error)
+            return False
 
     @once
     def export(self, who: Who, folder: Path | str) -> Path:
@@ -350,16 +328,8 @@ class Gallery:
         with self._database.writing():
             schema.reseal(self._database, self._vault, new)
             self._eraser.written_down()
-        self._finish()
+        self.finish_erasing()
 
     def _finished(self, erased: Erased) -> Erased:
         self._finder.drop()
-        return erased + Erased(finished=self._finish())
-
-    def _finish(self) -> bool:
-        """Remove what bytes are to go; where that fails the change is made all the same, and the next opening tries."""
-        try:
-            return self._eraser.finish()
-        except BadData as error:
-            LOG.warning("deleted rows are gone, their last bytes are not yet: %s", error)
-            return False
+        return erased + Erased(finished=self.finish_erasing())

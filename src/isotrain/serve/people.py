@@ -33,6 +33,7 @@ from isotrain.gallery.faces import SAME_BOX
 from isotrain.gallery.people import clean_name
 from isotrain.look import Looker, Sight
 from isotrain.serve.photos import Gone, Likeness, Photo, Photos, searched
+from isotrain.serve.photos_shown import with_names
 from isotrain.serve.users import User
 
 LOG = logging.getLogger("isotrain.serve")
@@ -114,7 +115,7 @@ class Desk:
         names = {person.id: person.name for person in self.people()}
         likenesses = self.photos.likenesses([photo.place for photo in photos])
         return [
-            None if photo.sight is None else _document(photo, likenesses.get(photo.place, {}), names, short)
+            None if photo.sight is None else with_names(photo, likenesses.get(photo.place, {}), names, short)
             for photo in photos
         ]
 
@@ -331,26 +332,3 @@ class Desk:
             self.photos.delete(photo.id)
             self.photos.finish_erasing()
         return self.faces_from(photo.id)
-
-
-def _document(
-    photo: Photo, likenesses: dict[int, Likeness], names: dict[int, str | None], short: bool
-) -> dict[str, Any]:
-    document = dict(photo.sight or {})
-    document["photo"] = photo.name
-    faces = [dict(face) for face in document["faces"] or []]
-    for face in faces:
-        like = likenesses.get(face["face"])
-        if like is not None and like.person in names:
-            face |= {
-                "person": names[like.person], "person_id": like.person, "similarity": like.similarity,
-                "probability": like.probability,
-            }  # fmt: skip
-        if short:
-            face.pop("landmarks", None)
-    if document["faces"] is not None:
-        document["faces"] = faces
-    heat = (document["class"] or {}).get("heat")
-    if short and heat:
-        document["class"] = document["class"] | {"heat": {**heat, "values": []}}
-    return document
