@@ -76,6 +76,12 @@ def test_version(isotrain: Callable[..., Any]) -> None:
 # -- answers ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("command", ["audit", "compare"])
+def test_an_ending_that_says_nothing_is_refused_before_the_work(isotrain: Callable[..., Any], command: str) -> None:
+    answer = isotrain(command, f"{EXAMPLE}:build", "--steps", "1000000000", "--out", "found.pdf")
+    assert answer.code == 2 and "found.pdf should end in" in answer.err
+
+
 def test_audit_of_a_users_file(isotrain: Callable[..., Any], tmp_path: Path) -> None:
     answer = isotrain(
         "audit", f"{EXAMPLE}:build", "--optimizers", "sgd,riemannian", "--changes", "sigmoid,unit-scale",

@@ -243,6 +243,9 @@ def test_predict(trained: Callable[..., Any], tmp_path: Path) -> None:
     assert written["predictions"][0]["class"] in written["classes"]
     told = trained("predict", "runs/colours", "grey.jpg", "--json")
     assert told.json["predictions"][0]["drawn"] == "runs/colours/predictions/grey.png"
+    for _ in range(2):  # its own drawings are no pictures
+        again = trained("predict", "runs/colours", "b", "--out", "b/seen", "--json")
+        assert [found["picture"] for found in again.json["predictions"]] == ["b/one.png"]
 
 
 def test_a_picture_that_cannot_be_read_keeps_no_other_from_being_seen(

@@ -21,6 +21,7 @@ from PIL import Image
 from isotrain.app.cli import main
 from isotrain.look.album import album
 from isotrain.look.kept import FILE
+from isotrain.look.looker import Looker
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,78 @@ def test_words_for_what_goes_wrong(typed: Typed, photos: Path, tmp_path: Path) -
     (tmp_path / "theirs").mkdir()
     os.rename(tmp_path / "strange.db", tmp_path / "theirs" / FILE)
     refused(typed(photo, out="theirs"), "not isotrain's")
+
+
+def test_one_photo_that_a_part_fails_at_is_left_out(
+    typed: Typed, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the others are looked at; a thin picture is none of them."""
+    Image.new("RGB", (2000, 1)).save(photos / "thin.png")
+    found = typed("photos", "--json", faces="shipped")
+    assert found.json["skipped"] == [] and any("thin" in one["photo"] for one in found.json["photos"])
+    look = Looker.look
+
+    def broken(self: Looker, pictures: Any, *more: Any) -> Any:
+        if any(picture.shape[1] == 1 for picture in pictures):
+            raise RuntimeError("no room for it\nand more")
+        return look(self, pictures, *more)
+
+    monkeypatch.setattr(Looker, "look", broken)
+    found = typed("photos", "--json", out="other").json
+    assert [one["why"] for one in found["skipped"]] == ["no room for it"] and len(found["photos"]) > 2
+
+
+def test_the_album_follows_the_folder_down_to_nothing(typed: Typed, photos: Path) -> None:
+    names = sorted(path for path in photos.rglob("*") if path.is_file())
+    assert typed("photos").code == 0
+    for path in names[1:]:
+        path.unlink()
+    assert typed("photos").code == 0
+    page = Path("out/index.html").read_text(encoding="utf-8")
+    (left,) = json.loads(Path("out/look.json").read_text())["photos"]
+    assert "1 photo." in page and Path(left["photo"]).name == names[0].name
+    names[0].unlink()
+    assert typed("photos").code == 0
+    assert "0 photos." in Path("out/index.html").read_text(encoding="utf-8")
+    assert json.loads(Path("out/look.json").read_text())["photos"] == [] and not list(Path("out/drawn").iterdir())
+
+
+def test_drawings_are_no_photos(typed: Typed, photos: Path) -> None:
+    """Where they are written beside the photos."""
+    counts = [len(typed("photos", "--json", out="photos").json["photos"]) for _ in range(2)]
+    assert counts[0] == counts[1]
+
+
+def test_options_that_would_do_nothing_are_refused(typed: Typed, photos: Path) -> None:
+    for name, value in (("workers", "2"), ("address", "127.0.0.1:1"), ("batch", "3")):
+        refused(typed("photos", **{name: value}), "--cluster")
+    for value in ("nan", "5", "-1.1"):
+        refused(typed("photos", threshold=value), "-1 to 1")
+
+
+def test_a_folder_that_cannot_be_read_takes_nothing_away(
+    typed: Typed, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or the photos in it would count as deleted."""
+    before = len(typed("photos", "--json").json["photos"])
+    listed = os.scandir
+
+    def closed(path: Any) -> Any:
+        if Path(path).name == "sub":
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", closed)
+        refused(typed("photos"), "sub cannot be read")
+    found = typed("photos", "--json").json
+    assert (found["kept"], found["looked"]) == (before, 0)
+
+
+def test_what_is_no_file_is_not_waited_for(typed: Typed, photos: Path) -> None:
+    os.mkfifo(photos / "pipe.jpg")
+    found = typed("photos", "--json").json
+    assert ["is no file" in one["why"] for one in found["skipped"]] == [True]
 
 
 def test_people_are_named_with_consent_alone(typed: Typed, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from made_parts import labelled, masked, pictures, write_classifier, write_model
 from isotrain.data.samples import Dataset, Sample
 from isotrain.errors import BadCheckpoint, BadOption
 from isotrain.look.choosing import caption_part, class_part, objects_part
+from isotrain.look.classes import told_class
 from isotrain.train.exporting import export_onnx
 from isotrain.train.exporting_text import export_writer
 
@@ -111,10 +112,36 @@ def test_names_stand_beside_the_file_or_are_numbers(tmp_path: Path) -> None:
     part = objects_part(str(path), said.append)
     assert part is not None and "net.txt" in said[0]
     assert [thing["name"] for thing in part.look(pictures(1, 64))[0].says] == ["class 1", "class 0"]
+    before = part.identity
     path.with_suffix(".txt").write_text("bird\nfish\n")
     part = objects_part(str(path), lambda words: pytest.fail(words))
-    assert part is not None
+    assert part is not None and part.identity != before  # or photos that were looked at would keep their numbers
     assert [thing["name"] for thing in part.look(pictures(1, 64))[0].says] == ["fish", "bird"]
+
+
+def test_a_table_of_finds_of_a_single_class(tmp_path: Path) -> None:
+    """YOLO 5's table of one class has as many columns."""
+    one = np.array([[24, 24, 40, 40, 0.9, 0], [0, 0, 9, 9, 0.1, 0]], np.float32)
+    old = np.array([[32, 32, 16, 16, 0.9, 0.9], [4, 4, 9, 9, 0.1, 0.5]], np.float32)
+    for place, (table, score) in enumerate(((one, 0.9), (old, 0.81))):
+        path = write_model(
+            tmp_path / f"{place}.onnx", {"output0": table[None]}, (1, 3, 64, 64), {"names": "{0: 'cat'}"}
+        )
+        part = objects_part(str(path), lambda words: pytest.fail(words))
+        assert part is not None
+        (found,) = part.look([torch.zeros(3, 64, 64, dtype=torch.uint8)])[0].says
+        assert found["box"] == pytest.approx([24, 24, 40, 40], abs=0.2) and found["score"] == pytest.approx(
+            score, abs=1e-3
+        )
+
+
+def test_numbers_that_a_picture_cannot_hold_are_none(tmp_path: Path) -> None:
+    huge = {"boxes": ENDED[:, :4], "labels": np.array([1, 0, 0]), "scores": np.array([1e300, 0.5, 0.1])}
+    path = write_model(tmp_path / "net.onnx", huge, (3, 64, 64), NAMES)
+    with pytest.raises(BadCheckpoint, match="no number"):
+        objects_part(str(path), lambda words: None)
+    with pytest.raises(BadCheckpoint, match="no number"):
+        told_class(torch.tensor([float("nan"), 0.5]), ["cat", "dog"], torch.ones(1, 1), [0, 0, 2, 2])
 
 
 def test_detectors_that_are_none(tmp_path: Path) -> None:

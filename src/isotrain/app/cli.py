@@ -123,6 +123,10 @@ def audit(
     """
     checked_seed(seed, "--seed ")
     from isotrain.lab.audit import audit as run
+    from isotrain.lab.report import require_ending
+
+    for path in out or []:
+        require_ending(path)
 
     if Path(model).is_dir():
         from isotrain.app.run_commands import run_to_audit
@@ -235,7 +239,10 @@ def compare(
     checked_seed(seed, "--seed ")
     from isotrain.app.userfile import handed_over
     from isotrain.lab.compare import compare as run
+    from isotrain.lab.report import require_ending
 
+    for path in out or []:
+        require_ending(path)
     build, batches, held_out = handed_over(model, data, batch, seed)
     names = names_of(optimizers or "sgd,adam,riemannian")
     result = run(build, batches, names, steps, epochs, held_out, seed, _dtype(dtype), progress=not as_json)

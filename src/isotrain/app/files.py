@@ -10,8 +10,12 @@ from isotrain.data.pictures import SUFFIXES
 from isotrain.errors import BadData, BadOption
 
 
-def files_of(pictures: Sequence[Path]) -> list[Path]:
+def files_of(pictures: Sequence[Path], leave: Path | None = None) -> list[Path]:
     """Files as they were named, and all pictures in folders that were named.
+
+    Args:
+        pictures: files and folders.
+        leave: a folder below one of them, where drawings of an earlier run may be.
 
     Raises:
         BadData: a folder holds no picture.
@@ -19,7 +23,9 @@ def files_of(pictures: Sequence[Path]) -> list[Path]:
     files = []
     for path in pictures:
         if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+            left = leave.resolve() if leave is not None and leave.resolve() != path.resolve() else None
+            found = (file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and not file.is_dir())
+            inside = sorted(file for file in found if left is None or left not in file.resolve().parents)
             if not inside:
                 raise BadData(f"folder {path} holds no picture.")
             files += inside

@@ -9,8 +9,11 @@ import typer
 
 from isotrain.app.faces import Ask, At
 from isotrain.app.telling import AsJson, tell
+from isotrain.errors import BadOption
 
 Photos = Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Files, or folders, which become an album.")]
+TOGETHER = 16
+"""Photos that a worker of a cluster looks at together."""
 PART = "`shipped`, `none`, "
 
 
@@ -51,7 +54,7 @@ def look(
     address: Annotated[
         str | None, typer.Option(help="With --cluster: a running cluster of Ray, host:port.", show_default=False)
     ] = None,
-    batch: Annotated[int, typer.Option(help="With --cluster: photos looked at together.")] = 16,
+    batch: Annotated[int, typer.Option(help="With --cluster: photos looked at together.")] = TOGETHER,
     as_json: AsJson = False,
 ) -> None:
     """What photos show: class, objects, the people you know, a caption. A folder becomes a searchable album.
@@ -59,9 +62,16 @@ def look(
     Nothing leaves this machine. A part that does not know a kind of picture says so.
 
     Example: `isotrain look photo.jpg`
+
+    Raises:
+        BadOption: a threshold that is no similarity, or options of a cluster without one.
     """
     parts = {"classify": classify, "objects": objects, "faces": faces, "caption": caption}
     known = {"place": gallery, "ask": passphrase, "create": False}
+    if threshold is not None and not -1 <= threshold <= 1:
+        raise BadOption(f"--threshold {threshold}: a similarity is -1 to 1.")
+    if not cluster and (workers is not None or address is not None or batch != TOGETHER):
+        raise BadOption("--workers, --address and --batch go with --cluster: name it too, or leave them out.")
     if cluster:
         from isotrain.app.look_cluster import look_on_cluster
 

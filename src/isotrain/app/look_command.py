@@ -14,7 +14,7 @@ from isotrain.app.telling import say
 from isotrain.errors import BadData, BadOption, UnknownName
 from isotrain.look.album import album
 from isotrain.look.drawing import LAYERS
-from isotrain.look.folder import Done, How, look_through, photos_in
+from isotrain.look.folder import Done, How, NoPictures, look_through, photos_in
 from isotrain.look.looker import Looker
 from isotrain.progress import progress_bar
 from isotrain.version import __version__
@@ -65,7 +65,7 @@ def look(
     with optional_gallery(gallery) as people, progress_bar("look", len(files), not quiet) as part:
         how = How(looker, out, drawn, people, threshold)
         done = look_through(how, files, refuse, part(""), [path for path in photos if path.is_dir()])
-    if not done.looked and not done.kept:
+    if not done.looked and not done.kept and files:
         more = f" ({len(spoken) - 1} more could not be read.)" if len(spoken) > 1 else ""
         raise BadData(f"{spoken[0]}{more}")
     seconds |= done.seconds
@@ -83,7 +83,7 @@ def _written(
 ) -> list[str]:
     """Write the answers, and of more than one photo the album; the paths."""
     written = [put(out / ANSWERS, (json.dumps(document) + "\n").encode())]
-    if len(files) == 1:
+    if len(files) == 1 and not (out / PAGE).exists() and not any(path.is_dir() for path in photos):
         return [str(out / document["photos"][0]["drawn"]), *written]
     base = photos[0] if len(photos) == 1 else None
     rows = ((_name(record["photo"], base), record) for record in document["photos"])
@@ -111,7 +111,12 @@ def _files(photos: Sequence[Path], out: Path) -> list[Path]:
     files: dict[Path, None] = {}
     for path in photos:
         if path.is_dir():
-            files |= dict.fromkeys(photos_in(path, out))
+            try:
+                files |= dict.fromkeys(photos_in(path, out))
+            except NoPictures:
+                if not (out / PAGE).exists():
+                    raise
+                say(f"{path} holds no picture any more: the album in {out} is emptied.")
         elif path.exists():
             files[path] = None
         else:

@@ -69,7 +69,8 @@ def predict(run: Path, pictures: list[Path], out: Path | None, how: How, quiet: 
         BadData: a picture cannot be read; the others have been written.
         BadOption: the net has no depth to choose, or no regions, or the place cannot be written.
     """
-    files = files_of(pictures)
+    out = run / "predictions" if out is None else out
+    files = files_of(pictures, out)
     task, net, _ = load_run(run)
     assert isinstance(task, PictureTask), "the caller knows the task"
     if how.depth is not None:
@@ -77,7 +78,6 @@ def predict(run: Path, pictures: list[Path], out: Path | None, how: How, quiet: 
     if how.rank is not None:
         net = compressed(task, net, how.rank)
     ask = _asking(task, net, how)
-    out = run / "predictions" if out is None else out
     answers, unread, taken = [], [], set[str]()
     rows = [",".join((*COLUMNS, "score"))]
     with progress_bar("predict", len(files), not quiet) as part, torch.no_grad():

@@ -50,6 +50,8 @@ def read_picture(source: Path | str | Tensor, reduce: bool = False) -> Tensor:
             raise BadData(f"a picture is uint8 [1 or 3, height, width], this one is {kind}.")
         return source
     path = Path(source)
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise BadData(f"{path} is no file.")
     with _opened(path, reduce) as picture:
         return pixels_of(picture, path)
 

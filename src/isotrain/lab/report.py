@@ -38,15 +38,30 @@ def save(result: Result, path: str | Path) -> Path:
         BadOption: the name ends in something else, or the place cannot be written.
     """
     path, document = Path(path), result.to_dict()
-    endings = [ending for ending in WRITERS if ending != ".md" or document["kind"] in TABLES]
-    if path.suffix not in endings:
-        raise BadOption(f"{path.name} should end in {', '.join(endings)}: the ending says what is written.")
+    require_ending(path, document["kind"] in TABLES)
     content = WRITERS[path.suffix](document)
     try:
         write_aside(path, content)
     except OSError as error:
         raise BadOption(f"{path} cannot be written: {error.strerror or error}.") from error
     return path
+
+
+def require_ending(path: Path, tables: bool = False) -> None:
+    """Refuse a name whose ending says nothing, before what takes long.
+
+    Args:
+        path: of a file to be written.
+        tables: whether there is a page of tables for it.
+
+    Raises:
+        BadOption: the name ends in something else.
+
+    >>> require_ending(Path("audit.html"))
+    """
+    endings = [ending for ending in WRITERS if ending != ".md" or tables]
+    if path.suffix not in endings:
+        raise BadOption(f"{path.name} should end in {', '.join(endings)}: the ending says what is written.")
 
 
 def html(document: Document) -> str:

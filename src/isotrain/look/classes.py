@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from isotrain.errors import BadCheckpoint
 from isotrain.look.parts import UNSURE, Told
 from isotrain.look.runs import RunPart
 from isotrain.nets.resnet import ResNet
@@ -81,9 +82,14 @@ def told_class(probabilities_k: Tensor, classes: Sequence[str], heat_hw: Tensor,
         heat_hw: of the likeliest, of any scale; what speaks against the class counts as nothing.
         box: part of the photo that the heat map covers.
 
+    Raises:
+        BadCheckpoint: the net gives what is no number.
+
     >>> told_class(torch.tensor([0.1, 0.9]), ["cat", "dog"], torch.ones(1, 1), [0, 0, 2, 2])["name"]
     'dog'
     """
+    if not bool(torch.isfinite(probabilities_k).all()):
+        raise BadCheckpoint("the class net gives what is no number: its training has failed, train it again.")
     values, places = probabilities_k.topk(min(OTHERS + 1, len(probabilities_k)))
     named = [[classes[place], round(value, 4)] for place, value in zip(places.tolist(), values.tolist(), strict=True)]
     return {

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from isotrain.aside import write_aside
 from isotrain.data.pictures import SUFFIXES, read_picture
-from isotrain.errors import BadData, BadOption
+from isotrain.errors import BadData, BadOption, IsotrainError
 from isotrain.gallery import Gallery
 from isotrain.look.drawing import draw
 from isotrain.look.kept import Kept, Key
@@ -32,6 +32,10 @@ THUMBNAIL = 360
 DRAWN, SMALL = "drawn", "thumbnails"
 QUALITY = 88
 Refuse = Callable[[Path, str], None]
+
+
+class NoPictures(BadData):
+    """A folder holds no picture."""
 
 
 @dataclass(frozen=True)
@@ -96,18 +100,19 @@ def photos_in(folder: Path, leave: Path) -> list[Path]:
     Links to folders are not followed: they may lead round in a circle.
 
     Raises:
-        BadData: there is none, or the folder cannot be read.
+        NoPictures: there is none.
+        BadData: the folder, or one in it, cannot be read.
     """
-    left = leave.resolve()
+    left = {leave.resolve() / name for name in (DRAWN, SMALL)} | ({leave.resolve()} - {folder.resolve()})
     failed: list[OSError] = []
     found = []
     for at, below, files in os.walk(folder, onerror=failed.append):
-        below[:] = sorted(name for name in below if not name.startswith(".") and (Path(at) / name).resolve() != left)
+        below[:] = sorted(name for name in below if name[0] != "." and (Path(at) / name).resolve() not in left)
         found += [Path(at) / name for name in files if Path(name).suffix.lower() in SUFFIXES and name[0] != "."]
-    if failed and not found:
-        raise BadData(f"folder {folder} cannot be read: {failed[0].strerror or failed[0]}.")
+    if failed:  # its photos would count as gone
+        raise BadData(f"folder {failed[0].filename or folder} cannot be read: {failed[0].strerror or failed[0]}.")
     if not found:
-        raise BadData(f"folder {folder} holds no picture ({', '.join(sorted(SUFFIXES))}).")
+        raise NoPictures(f"folder {folder} holds no picture ({', '.join(sorted(SUFFIXES))}).")
     return sorted(found)
 
 
@@ -174,7 +179,13 @@ def _looked(
         pixels = sum(one.shape[1] * one.shape[2] for _, _, one in batch)
         if batch and (len(batch) == TOGETHER or pixels >= PIXELS or place == len(waiting) - 1):
             pictures = [picture for _, _, picture in batch]
-            sights = how.looker.look(pictures, [str(path) for path, _, _ in batch], how.gallery, how.threshold)
+            try:
+                sights = how.looker.look(pictures, [str(path) for path, _, _ in batch], how.gallery, how.threshold)
+            except IsotrainError:  # of a part or a gallery: the other photos would be told the same
+                raise
+            except Exception:
+                sights, batch = _alone(how, batch, done, refuse, tick)
+                reading = reading[: len(batch)]
             for sight, spent in zip(sights, reading, strict=True):
                 sight.seconds = {"read": spent, **sight.seconds}
                 for name, spent in sight.seconds.items():
@@ -187,6 +198,23 @@ def _looked(
             done.looked += len(batch)
             tick(len(batch))
             batch, reading = [], []
+
+
+def _alone(
+    how: How, batch: Sequence[tuple[Path, Key, Tensor]], done: Done, refuse: Refuse, tick: Tick
+) -> tuple[list[Sight], list[tuple[Path, Key, Tensor]]]:
+    """Each photo of a lot by itself, as a part has failed at one of them: that one is left out, and why is said."""
+    sights, seen = [], []
+    for path, key, picture in batch:
+        try:
+            sights += how.looker.look([picture], [str(path)], how.gallery, how.threshold)
+            seen.append((path, key, picture))
+        except Exception as error:
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            refuse(path, f"picture {path} cannot be looked at: {lines[0]}")
+            done.skipped.append({"photo": str(path), "why": lines[0]})
+            tick(1)
+    return sights, seen
 
 
 def put_drawn(how: How, key: Key, picture: Tensor, sight: Sight) -> dict[str, Any]:

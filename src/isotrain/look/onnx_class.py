@@ -69,7 +69,7 @@ class OnnxClasses(Part):
         if file.names is None:
             tell(f"{path}: it does not name its classes: {path.with_suffix('.txt').name} beside it can, a line each.")
         self.several = file.card.get("single") is False
-        self.identity = f"onnx:{file.digest}"
+        self.identity = file.identity
         self.about = {
             "part": "class", "from": str(path), "task": str(file.card.get("task", "classify")),
             "classes": file.names or [], "learned from": "", "tells what it does not know": False,

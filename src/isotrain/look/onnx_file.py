@@ -62,6 +62,12 @@ class OnnxFile:
         self.names = self._names()
 
     @property
+    def identity(self) -> str:
+        """Of the model and of what the files beside it say: with other names or scales it is another."""
+        said = json.dumps([self.names, self.sidecar()], sort_keys=True)
+        return f"onnx:{self.digest}:{hashlib.sha256(said.encode()).hexdigest()[:16]}"
+
+    @property
     def shape(self) -> Shape:
         """Of the first input."""
         return _shape(self.inputs[0].shape)

@@ -82,7 +82,7 @@ class OnnxObjects(Part):
         large = [f"{name} {list(one.shape)}" for name, one in given.items() if one.ndim > 3]
         if large and finds.masks is None:
             tell(f"{path}: masks of no known form ({', '.join(large)}): its objects have boxes alone.")
-        self.identity = f"onnx:{file.digest}"
+        self.identity = file.identity
         self.about = {
             "part": "objects", "from": str(path), "task": "detect", "classes": file.names or [], "learned from": "",
             "tells what it does not know": False, "weights": file.digest,
@@ -137,7 +137,7 @@ def finds_of(outputs: dict[str, NDArray[Any]], names: Sequence[str] | None, path
     Finds(boxes=tensor([[ 8.,  8., 12., 12.]]), scores=tensor([0.9000]), labels=tensor([1]), masks=None)
     """
     for one in outputs.values():
-        if one.dtype.kind == "f" and not np.isfinite(one).all():
+        if one.dtype.kind == "f" and not (np.abs(one) <= np.finfo(np.float32).max).all():
             raise BadCheckpoint(f"--objects {path} gives what is no number.")
     ended = _ended(outputs)
     if ended is not None:
@@ -185,7 +185,8 @@ def _table(table: Tensor, classes: int | None, patterns: Tensor | None) -> Finds
     """One table of a row for each anchor or object, or a column for each."""
     rows, columns = table.shape
     mixes = 0 if patterns is None else len(patterns)
-    if columns == 6 + mixes and rows <= FEW and classes != 1:
+    # Of one class, YOLO 5's tables have as many columns: but theirs are probabilities, and not all of them 0.
+    if columns == 6 + mixes and rows <= FEW and (classes != 1 or not table[:, 5].any()):
         return Finds(table[:, :4], table[:, 4], table[:, 5].round().long(), _mixed(table[:, 6:], patterns))
     tall = _by_columns(rows, columns, classes, mixes)
     if tall is None:

@@ -180,7 +180,7 @@ class FindFaces(PictureTask):
             score, box = placed(out["faces"], out["boxes"], high, wide)
             scores.append(score)
             boxes.append(fit.back(box))
-            if max(high, wide) // 2 < SMALLEST:
+            if max(high, wide) // 2 < SMALLEST or min(high, wide) < 2:
                 break
             grey = F.avg_pool2d(grey, 2)
         score, box = torch.cat(scores, 1), torch.cat(boxes, 1)
