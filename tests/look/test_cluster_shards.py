@@ -56,11 +56,12 @@ def test_photos_are_listed_in_order_whatever_they_are_called(folder, tmp_path):
     strange = os.fsdecode(b"caf\xe9 \n';--.png")
     put(folder / strange)
     (folder / "gone.png").symlink_to(folder / "nowhere.png")
+    (folder / "loop.png").symlink_to(folder / "loop.png")
     (folder / "again").symlink_to(folder / "b", target_is_directory=True)
     put(folder / "out" / "drawn.png")
     listing = listed(folder, folder / "out")
     paths = [photo.path for photo in listing.left()]
-    assert paths == sorted([strange, "a.png", "b/10.png", "b/2.png", "b/broken.gif", "gone.png", "z/y/x.JPG"],
+    assert paths == sorted([strange, "a.png", "b/10.png", "b/2.png", "b/broken.gif", "gone.png", "loop.png", "z/y/x.JPG"],
                            key=os.fsencode)  # fmt: skip
     listing.close()
 
@@ -243,6 +244,9 @@ def _begun(manifest, out):
 def test_two_at_once_are_refused_and_a_folder_without_photos_and_no_ray(job, tmp_path, monkeypatch):
     with _alone(job.out), pytest.raises(BadOption, match="at work"), _alone(job.out):
         pass
+    (tmp_path / "there").mkdir(mode=0o755)
+    with _alone(tmp_path / "there"):
+        assert (tmp_path / "there").stat().st_mode & 0o777 == 0o700
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingExtra, match=r"isotrain\[cluster\]"):
         look_at_folder(job.folder, job.out, CLASS_ALONE)

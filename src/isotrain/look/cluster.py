@@ -264,6 +264,8 @@ def _alone(out: Path) -> Iterator[None]:
     """Nobody else works on these results, in this program or another; a killed one no longer does."""
     try:
         out.mkdir(parents=True, exist_ok=True, mode=0o700)  # who is in photos is nobody else's business
+        if not any(out.iterdir()):
+            out.chmod(0o700)  # also one that was there, while it holds nothing of somebody's
         lock = (out / ".lock").open("w")
     except OSError as error:
         raise BadOption(f"{out} cannot be written: {error.strerror}. Choose another --out.") from error

@@ -6,6 +6,7 @@ paths is their order. The table is a scratch file, made anew from the folder and
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -75,7 +76,7 @@ def photos_in(folder: Path, leave_out: Path) -> Iterator[Photo]:
             with os.scandir(where) as entries:
                 for entry in entries:
                     path = f"{inside}/{entry.name}" if inside else entry.name
-                    if entry.is_dir():
+                    if _is_folder(entry):
                         results = passed is not None and os.path.samestat(entry.stat(), passed)
                         if not entry.is_symlink() and not results:
                             waiting.append(path)
@@ -87,12 +88,24 @@ def photos_in(folder: Path, leave_out: Path) -> Iterator[Photo]:
             ) from error
 
 
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether it is one; a link that leads back to itself is none."""
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return False
+
+
 def _photo(path: str, entry: os.DirEntry[str]) -> Iterator[Photo]:
-    """The photo; none if it was deleted a moment ago. A link to nothing is one, which cannot be read."""
+    """The photo; none if it was deleted a moment ago. A link to nothing, or to itself, is one that cannot be read."""
     for follow in (True, False):
         try:
             status = entry.stat(follow_symlinks=follow)
-        except FileNotFoundError:
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ELOOP):
+                raise
             continue
         yield Photo(path, status.st_size, status.st_mtime_ns)
         return
