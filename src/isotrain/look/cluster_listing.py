@@ -99,7 +99,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _photo(path: str, entry: os.DirEntry[str]) -> Iterator[Photo]:
-    """The photo; none if it was deleted a moment ago. A link to nothing, or to itself, is one that cannot be read."""
+    """The photo; none if it was deleted a moment ago. A link to nothing, or itself, is one that cannot be read."""
     for follow in (True, False):
         try:
             status = entry.stat(follow_symlinks=follow)
