@@ -191,6 +191,15 @@ def test_a_classifier_says_how_it_is_scaled_beside_it(tmp_path: Path) -> None:
         class_part(str(path), print)
 
 
+def test_a_single_score_is_no_choice_between_classes(tmp_path: Path) -> None:
+    """Or a picture would be of the only class whatever it shows."""
+    path = write_model(tmp_path / "net.onnx", {"score": np.array([[-50]], np.float32)}, (1, 3, 32, 32))
+    part = class_part(str(path), lambda words: None)
+    assert part is not None
+    with pytest.raises(BadOption, match="two or more classes"):
+        part.look(pictures(1, 32))
+
+
 def test_isotrains_own_exports(tmp_path: Path) -> None:
     """Of classify and caption they say what the runs say; of masks the run itself is asked for."""
     task, net = write_run(tmp_path / "run", "classify", labelled(), sure=2, net="resnet8")

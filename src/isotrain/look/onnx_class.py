@@ -109,6 +109,11 @@ class OnnxClasses(Part):
         scores_nk = np.concatenate([self.file.run(lot.numpy())[0] for lot in lots]).astype(np.float64)
         if not np.isfinite(scores_nk).all():
             raise BadCheckpoint(f"--classify {self.file.path} gives scores that are no numbers.")
+        if scores_nk.ndim != 2 or len(scores_nk) != len(pictures_nchw) or scores_nk.shape[1] < 2 - self.several:
+            raise BadOption(
+                f"--classify {self.file.path} gives {list(scores_nk.shape)} for {len(pictures_nchw)} pictures: a score "
+                "of each of two or more classes is wanted, [pictures, classes]."
+            )
         found = torch.from_numpy(scores_nk)
         if self.several:
             return found.sigmoid()
