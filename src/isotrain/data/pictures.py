@@ -51,7 +51,7 @@ def read_picture(source: Path | str | Tensor, reduce: bool = False) -> Tensor:
         return source
     path = Path(source)
     if path.exists() and not path.is_file():  # a pipe would be waited for
-        raise BadData(f"{path} is no file.")
+        raise BadData(f"{path} cannot be read: it is no file.")
     with _opened(path, reduce) as picture:
         return pixels_of(picture, path)
 

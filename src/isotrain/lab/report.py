@@ -39,25 +39,18 @@ def save(result: Result, path: str | Path) -> Path:
     """
     path, document = Path(path), result.to_dict()
     require_ending(path, document["kind"] in TABLES)
-    content = WRITERS[path.suffix](document)
     try:
-        write_aside(path, content)
+        write_aside(path, WRITERS[path.suffix](document))
     except OSError as error:
         raise BadOption(f"{path} cannot be written: {error.strerror or error}.") from error
     return path
 
 
 def require_ending(path: Path, tables: bool = False) -> None:
-    """Refuse a name whose ending says nothing, before what takes long.
-
-    Args:
-        path: of a file to be written.
-        tables: whether there is a page of tables for it.
+    """Refuse a name whose ending says nothing, before what takes long; where there are `tables`, .md does.
 
     Raises:
         BadOption: the name ends in something else.
-
-    >>> require_ending(Path("audit.html"))
     """
     endings = [ending for ending in WRITERS if ending != ".md" or tables]
     if path.suffix not in endings:
@@ -343,12 +336,8 @@ PANELS: dict[str, Callable[[Document], list[Panel]]] = {
     "memory": memory_panels,
 }
 PAGES: dict[str, Callable[[Document], str]] = {
-    "audit": _audit_page,
-    "compare": _compare_page,
-    "demo": _demo_page,
-    "suite": contest_page,
-    "memory": memory_page,
-}
+    "audit": _audit_page, "compare": _compare_page, "demo": _demo_page, "suite": contest_page, "memory": memory_page
+}  # fmt: skip
 TABLES: dict[str, Callable[[Document], str]] = {"suite": contest_markdown, "memory": memory_markdown}
 WRITERS: dict[str, Callable[[Document], bytes]] = {
     ".html": lambda document: html(document).encode(),
